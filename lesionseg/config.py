@@ -1,0 +1,254 @@
+"""RunConfig: every setting of a run, from YAML and ``key.subkey=value`` words, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lesionseg.errors import ConfigError
+
+__all__ = [
+    "DataConfig",
+    "LoopConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RunConfig",
+    "find_shipped",
+    "load_config",
+    "shipped_names",
+]
+
+STRIDE = 32
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class DataConfig(_Section):
+    """What is read, and how it becomes batches."""
+
+    manifest: str
+    """A manifest CSV, or the bare name of one that ships with lesionseg."""
+    root: str | None = None
+    """Folder that the manifest's relative paths start from; found by itself when null."""
+    image_size: tuple[int, int] = (128, 128)
+    """Height and width of the network's input in pixels, multiples of 32."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Part of the train split that is held out by group, where the manifest has no ``val`` split."""
+    flip: Probability = 0.5
+    """Probability of a horizontal and, independently, of a vertical flip."""
+    rotate90: Probability = 0.0
+    """Probability of a turn by 90, 180 or 270 degrees (square inputs only)."""
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of brightness; 0 leaves it off."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches; 0 prepares them in the training process."""
+    cache: str | None = None
+    """Folder for a memory-mapped cache of the resized pictures; null keeps them in memory."""
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value: object) -> object:
+        return (value, value) if isinstance(value, int) else value
+
+    @field_validator("image_size")
+    @classmethod
+    def _multiples(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if min(value) <= 0 or any(side % STRIDE for side in value):
+            raise ValueError(f"height and width must be positive multiples of {STRIDE}")
+        return value
+
+
+class ModelConfig(_Section):
+    """Which network is built."""
+
+    name: str = "unet"
+    """A builder of ``lesionseg.models``."""
+    encoder_weights: str = "imagenet"
+    """``imagenet`` (downloaded by timm), ``random``, or a safetensors file."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Probability with which Dropout2d drops a decoder channel."""
+
+
+class OptimConfig(_Section):
+    """What is minimised, and how."""
+
+    name: Literal["adam"] = "adam"
+    """The optimiser."""
+    loss: Literal["bce", "dice", "bce_dice"] = "bce"
+    """A loss of ``lesionseg.training.losses``."""
+    encoder_lr: Annotated[float, Field(ge=0)] = 1e-4
+    """The encoder's learning rate; 0 freezes it: no gradient, BatchNorm in eval mode."""
+    decoder_lr: Annotated[float, Field(gt=0)] = 0.01
+    """The decoder's learning rate."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it was loaded."""
+        return self.encoder_lr == 0
+
+
+class LoopConfig(_Section):
+    """How long and how the training runs."""
+
+    epochs: Annotated[int, Field(ge=1)] = 50
+    """Passes over the training part."""
+    batch_size: Annotated[int, Field(ge=1)] = 45
+    """Images per step."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Every random number comes from it."""
+    best_metric: Literal["val_dice", "val_iou", "val_loss"] = "val_dice"
+    """What decides which checkpoint is the best."""
+    stop_at: dict[Literal["val_dice", "val_iou", "val_loss"], float] = {}
+    """Stop once a metric reaches its target, for example ``{val_dice: 0.9}``."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many epochs without a better ``best_metric``; null never does."""
+    device: Literal["auto", "cpu"] = "auto"
+    """``auto`` takes CUDA or MPS where there is one."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of the network; null takes torch's choice."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """How many of the newest checkpoints stay beside the best one."""
+
+
+class RunConfig(_Section):
+    """One training run. See the sections for every key."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a config and lays ``key.subkey=value`` words over it; values are YAML.
+
+    Args:
+        source: a YAML file, the bare name of a shipped config, a nested mapping, or None for the defaults.
+        overrides: for example ``["optim.decoder_lr=0.001", "loop.stop_at={val_dice: 0.9}"]``.
+
+    Raises:
+        ConfigError: listing every unknown key, wrong value and malformed word at once.
+    """
+    tree = _read(source)
+    problems = [p for word in overrides if (p := _lay_over(tree, word))]
+    origin = str(source) if isinstance(source, str | Path) else "these settings"
+    try:
+        config = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        problems += [_explain(e) for e in error.errors()]
+    if problems:
+        raise ConfigError(f"{origin} cannot be used as a config", problems=problems, fix=_key_help(problems))
+    return config
+
+
+def _read(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    if source is None:
+        return {}
+    if isinstance(source, Mapping):
+        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in source.items()}
+    path = find_shipped(source, "configs", ".yaml")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {reason}", fix="correct the file's syntax") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="pass a readable YAML file") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no mapping", fix="write sections such as 'data:' and 'optim:' with their keys")
+    return tree
+
+
+def _lay_over(tree: dict[str, Any], word: str) -> str | None:
+    key, equals, text = word.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        return f"{word!r} is not of the form key.subkey=value"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"{word!r}: the value is not valid YAML"
+    # YAML 1.1 reads 1e-4 as a string; users mean the number.
+    if isinstance(value, str):
+        value = _number(value)
+    node = tree
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            return f"{word!r}: {part} holds a value, not a section"
+        node = child
+    node[parts[-1]] = value
+    return None
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text) if any(c.isdigit() for c in text) else text
+    except ValueError:
+        return text
+
+
+def _known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _known_keys(info.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(_known_keys()), n=1, cutoff=0.6)
+        return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if error["type"] == "missing":
+        return f"{key}: required and not given"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {text[0].lower()}{text[1:]} (got {error['input']!r})"
+
+
+def _key_help(problems: list[str]) -> str:
+    if any("no such key" in p or "not of the form" in p for p in problems):
+        return "use these keys: " + ", ".join(_known_keys())
+    return "correct the values above"
+
+
+def _shipped_dirs(kind: str) -> list[Path]:
+    package = Path(__file__).parent
+    return [folder for folder in (package / "shipped" / kind, package.parent / kind) if folder.is_dir()]
+
+
+def shipped_names(kind: str, suffix: str) -> list[str]:
+    """Bare names of the shipped files of one kind (``configs`` or ``data_manifests``)."""
+    return sorted({path.stem for folder in _shipped_dirs(kind) for path in folder.glob(f"*{suffix}")})
+
+
+def find_shipped(source: str | Path, kind: str, suffix: str) -> Path:
+    """Finds a file by its path, or by its bare name in the working folder's ``kind/`` or in the package.
+
+    Raises:
+        ConfigError: it is in none of these places.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    name = path.name if path.suffix == suffix else path.name + suffix
+    # A file named with a folder that does not exist is a mistake, unless that folder is just the shipped one's name.
+    if path.parent.name in ("", kind) and not path.is_absolute():
+        for folder in (Path(kind), *_shipped_dirs(kind)):
+            if (folder / name).is_file():
+                return folder / name
+    raise ConfigError(
+        f"{source} is neither a file nor a shipped name",
+        fix=f"give the path of a {suffix} file, or one of: {', '.join(shipped_names(kind, suffix)) or 'none shipped'}",
+    )

@@ -1,0 +1,180 @@
+"""Pairs decoded once, kept as uint8 at the training size, and served in an order that depends on the seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lesionseg.data.images import decode_photo, read_bytes, read_mask, resize_mask, resize_photo
+from lesionseg.data.transforms import Augmentation
+from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.records import Case, Pair
+
+__all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
+
+Item = tuple[int, int]
+
+
+def read_pair(case: Case, height: int, width: int) -> Pair:
+    """Decodes a case and resizes it: the photo bilinear with antialiasing, the mask nearest.
+
+    Raises:
+        ImageError: a file cannot be decoded, there is no mask, or the sizes differ.
+    """
+    if case.mask is None:
+        raise ImageError(f"{case.case_id} has no mask", fix="leave it out of training, or add its mask")
+    # At least twice the target: scaled JPEG decoding then moves the resized pixels by less than rounding does.
+    photo = decode_photo(read_bytes(case.image), str(case.image), at_least=(2 * height, 2 * width))
+    mask = read_mask(case.mask)
+    if mask.shape != (photo.height, photo.width):
+        raise ImageError(
+            f"{case.mask} is {mask.shape[1]} x {mask.shape[0]}, its photo {photo.width} x {photo.height}",
+            fix="replace the mask by one of the photo's size",
+        )
+    return Pair(case.case_id, resize_photo(photo.pixels, height, width), resize_mask(mask, height, width))
+
+
+def decode_pairs(
+    cases: Sequence[Case],
+    height: int,
+    width: int,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Decodes all cases once.
+
+    Args:
+        cases: what to decode.
+        height, width: the training size in pixels.
+        cache: a folder for memory-mapped arrays, reused while the cases' files and the size stay the same; None keeps
+            the arrays in memory.
+        progress: called with (done, total).
+
+    Returns:
+        photos ``uint8 N H W 3`` and masks ``uint8 N 1 H W`` of 0 and 1.
+
+    Raises:
+        DataError: listing every file that cannot be used.
+        OutputError: the cache folder cannot be written to.
+    """
+    key = _cache_key(cases, height, width) if cache else ""
+    files = [cache / f"{key}-{part}.npy" for part in ("photos", "masks")] if cache else []
+    if files and all(file.is_file() for file in files):
+        photos, masks = (np.load(file, mmap_mode="r") for file in files)
+        return photos, masks
+    photos = np.empty((len(cases), height, width, 3), np.uint8)
+    masks = np.empty((len(cases), 1, height, width), np.uint8)
+    problems: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for index, result in enumerate(pool.map(lambda case: _try_read(case, height, width), cases)):
+            if isinstance(result, ImageError):
+                problems.append(f"{cases[index].case_id}: {result.message}")
+            else:
+                photos[index], masks[index, 0] = result.image, result.mask
+            if progress:
+                progress(index + 1, len(cases))
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(cases)} cases cannot be used",
+            problems=problems,
+            fix="replace these files, or take their rows out of the manifest",
+        )
+    if not files:
+        return photos, masks
+    _save(files, (photos, masks))
+    return decode_pairs(cases, height, width, cache=cache)
+
+
+def _try_read(case: Case, height: int, width: int) -> Pair | ImageError:
+    try:
+        return read_pair(case, height, width)
+    except ImageError as error:
+        return error
+
+
+def _cache_key(cases: Sequence[Case], height: int, width: int) -> str:
+    digest = hashlib.sha256(f"1 {height} {width}".encode())
+    for case in cases:
+        for path in (case.image, case.mask):
+            stat = path.stat() if path else None
+            digest.update(f"{path}\0{stat.st_size if stat else 0}\0{stat.st_mtime_ns if stat else 0}\0".encode())
+    return digest.hexdigest()[:24]
+
+
+def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
+    try:
+        for file, array in zip(files, arrays, strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_suffix(".part.npy")
+            np.save(temporary, array)
+            temporary.replace(file)
+    except OSError as error:
+        raise OutputError(f"{files[0].parent} cannot hold the cache: {error.strerror}", fix="free space or set data.cache=null") from error
+
+
+class PairDataset(Dataset[dict[str, torch.Tensor]]):
+    """Decoded pairs as tensors; items are asked for as (epoch, index).
+
+    An item holds ``image`` (``uint8 3 H W``), ``mask`` (``uint8 1 H W``, 0 or 1) and ``index`` (``int64``).
+    """
+
+    def __init__(
+        self, photos: NDArray[np.uint8], masks: NDArray[np.uint8], augment: Augmentation | None = None
+    ) -> None:
+        self.photos, self.masks, self.augment = photos, masks, augment
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, item: Item) -> dict[str, torch.Tensor]:
+        epoch, index = item
+        image, mask = self.photos[index].transpose(2, 0, 1), self.masks[index]
+        if self.augment is None:
+            tensors = {"image": torch.tensor(image), "mask": torch.tensor(mask)}
+        else:
+            tensors = self.augment(image, mask, epoch, index)
+        return tensors | {"index": torch.tensor(index)}
+
+
+class EpochSampler(Sampler[list[Item]]):
+    """Batches of (epoch, index).
+
+    Set ``epoch`` before each pass; set ``start`` to go on inside an epoch. With a seed, the order is shuffled by
+    (seed, epoch); without, it is the data set's own.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int | None = None) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.epoch = 0
+        self.start = 0
+        self.drop_last = False
+
+    def __len__(self) -> int:
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        order = np.arange(self.size)
+        if self.seed is not None:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        for step in range(self.start, len(self)):
+            part = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, int(index)) for index in part]
+
+
+def make_loader(dataset: PairDataset, sampler: EpochSampler, workers: int) -> DataLoader[dict[str, torch.Tensor]]:
+    """A loader over a sampler's batches, with its workers kept alive from epoch to epoch."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,211 @@
+"""Manifests: one CSV row per case, with paths relative to a root folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from lesionseg.config import find_shipped
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import ManifestError
+from lesionseg.records import Case
+
+__all__ = ["COLUMNS", "Manifest", "common_root", "read_manifest", "write_manifest"]
+
+COLUMNS = ("case_id", "image", "mask", "split", "group", "diagnosis", "width", "height", "sha256")
+_REQUIRED = ("case_id", "image", "mask", "split")
+_FIXED = frozenset(COLUMNS) - {"diagnosis"}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Cases with absolute paths, and where they come from.
+
+    Attributes:
+        name: the file's stem.
+        sha256: hex digest of the CSV's bytes.
+        root: the folder its relative paths start from.
+        cases: in the file's order.
+    """
+
+    name: str
+    sha256: str
+    root: Path
+    cases: tuple[Case, ...]
+
+    def split(self, name: str) -> tuple[Case, ...]:
+        """The cases of one split.
+
+        Raises:
+            ManifestError: there is none.
+        """
+        cases = tuple(case for case in self.cases if case.split == name)
+        if not cases:
+            known = ", ".join(sorted({case.split or "(none)" for case in self.cases}))
+            raise ManifestError(f"manifest {self.name} has no {name!r} split", fix=f"use one of: {known}")
+        return cases
+
+
+def common_root(cases: Iterable[Case]) -> Path:
+    """The deepest folder that holds every photo and mask."""
+    files = [path.absolute() for case in cases for path in (case.image, case.mask) if path is not None]
+    return Path(os.path.commonpath([path.parent for path in files]))
+
+
+def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) -> Path:
+    """Writes the CSV, and beside it ``<stem>.root``, which remembers where the files are on this machine.
+
+    Paths in the CSV are relative to the root, so that the CSV can be shared; the ``.root`` file is not for sharing.
+
+    Args:
+        cases: at least one.
+        path: the CSV to write.
+        root: the folder that paths become relative to; by default the deepest one that holds all files.
+
+    Returns:
+        the root.
+
+    Raises:
+        ManifestError: there is no case, or a file lies outside the root.
+        OutputError: it cannot be written.
+    """
+    if not cases:
+        raise ManifestError(f"{path}: a manifest needs at least one case", fix="pair folders that hold photos")
+    base = (root or common_root(cases)).absolute()
+    outside = [str(p) for c in cases for p in (c.image, c.mask) if p is not None and not p.absolute().is_relative_to(base)]
+    if outside:
+        raise ManifestError(f"files outside the root {base}", problems=outside, fix="pass a root that holds them all")
+    text = io.StringIO()
+    extra = sorted({name for case in cases for name in case.labels} - set(COLUMNS))
+    writer = csv.DictWriter(text, [*COLUMNS, *extra], lineterminator="\n", restval="")
+    writer.writeheader()
+    for case in cases:
+        writer.writerow(
+            {
+                "case_id": case.case_id,
+                "image": case.image.absolute().relative_to(base).as_posix(),
+                "mask": case.mask.absolute().relative_to(base).as_posix() if case.mask else "",
+                "split": case.split,
+                "group": case.group,
+                "width": case.width or "",
+                "height": case.height or "",
+                "sha256": case.sha256,
+                **case.labels,
+            }
+        )
+    write_atomic(path, text.getvalue().encode())
+    write_atomic(path.with_suffix(".root"), f"{os.path.relpath(base, path.absolute().parent)}\n".encode())
+    return base
+
+
+def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifest:
+    """Reads a manifest CSV and finds its files.
+
+    The root is ``root`` where given; else the first of these that holds the first case's photo: the folder remembered in
+    ``<stem>.root``, ``$LESIONSEG_DATA``, ``$LESIONSEG_DATA/<stem>``, the manifest's folder, the working folder.
+
+    Args:
+        source: a path, or the bare name of a shipped manifest.
+        root: folder that relative paths start from.
+
+    Raises:
+        ConfigError: there is no such manifest.
+        ManifestError: listing every malformed row, repeated id, escaping path and missing file.
+    """
+    path = find_shipped(source, "data_manifests", ".csv")
+    data = path.read_bytes()
+    cases, problems = _parse(data, path)
+    if not problems and not cases:
+        problems = ["there is no row below the header"]
+    if problems:
+        raise ManifestError(f"{path} is not a usable manifest", problems=problems, fix="correct these rows")
+    base = _find_root(path, cases[0], root)
+    found = tuple(
+        replace(case, image=base / case.image, mask=base / case.mask if case.mask else None) for case in cases
+    )
+    missing = [str(p) for case in found for p in (case.image, case.mask) if p is not None and not p.is_file()]
+    if missing:
+        raise ManifestError(
+            f"{path}: {len(missing)} files are not below {base}", problems=missing, fix="copy them there, or set data.root"
+        )
+    return Manifest(path.stem, hashlib.sha256(data).hexdigest(), base, found)
+
+
+def _parse(data: bytes, path: Path) -> tuple[list[Case], list[str]]:
+    try:
+        text = data.decode("utf-8-sig")
+        dialect = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=dialect, strict=True)
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        return [], [f"not UTF-8 CSV: {error}"]
+    header = reader.fieldnames or []
+    lacking = [name for name in _REQUIRED if name not in header]
+    if lacking:
+        return [], [f"no column {name!r} (found: {', '.join(header) or 'nothing'})" for name in lacking]
+    cases, problems = [], []
+    for number, row in enumerate(rows, start=2):
+        try:
+            cases.append(_case(row))
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+    repeated = [case_id for case_id, count in Counter(case.case_id for case in cases).items() if count > 1]
+    return cases, problems + [f"{case_id}: more than one row" for case_id in repeated]
+
+
+def _case(row: dict[str, str]) -> Case:
+    if None in row or None in row.values():
+        raise ValueError("its number of cells is not the header's")
+    cells = {name: cell.strip() for name, cell in row.items()}
+    return Case(
+        case_id=cells["case_id"],
+        image=_inside(cells["image"], "image"),
+        mask=_inside(cells["mask"], "mask") if cells["mask"] else None,
+        split=cells["split"],
+        group=cells.get("group", ""),
+        labels={name: cell for name, cell in cells.items() if name not in _FIXED},
+        width=_count(cells.get("width", ""), "width"),
+        height=_count(cells.get("height", ""), "height"),
+        sha256=cells.get("sha256", "").lower(),
+    )
+
+
+def _inside(cell: str, column: str) -> Path:
+    pure = PurePosixPath(cell.replace("\\", "/"))
+    if not cell or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+        raise ValueError(f"{column} {cell!r} is not a path below the root")
+    return Path(pure)
+
+
+def _count(cell: str, column: str) -> int:
+    if cell and not cell.isdecimal():
+        raise ValueError(f"{column} {cell!r} is not a number of pixels")
+    return int(cell or 0)
+
+
+def _find_root(path: Path, first: Case, root: str | Path | None) -> Path:
+    if root is not None:
+        candidates = [Path(root).expanduser()]
+    else:
+        candidates = []
+        memory = path.with_suffix(".root")
+        if memory.is_file():
+            candidates.append(path.parent / memory.read_text(encoding="utf-8").strip())
+        if os.environ.get("LESIONSEG_DATA"):
+            data = Path(os.environ["LESIONSEG_DATA"])
+            candidates += [data, data / path.stem]
+        candidates += [path.parent, Path()]
+    for folder in candidates:
+        if (folder / first.image).is_file():
+            return Path(os.path.normpath(folder.absolute()))
+    raise ManifestError(
+        f"{path}: its photos were not found, looking for {first.image} below",
+        problems=[str(folder.absolute()) for folder in candidates],
+        fix="say where they are with data.root=FOLDER or the environment variable LESIONSEG_DATA",
+    )

@@ -1,0 +1,100 @@
+"""Every error that lesionseg raises on purpose.
+
+::
+
+    LesionsegError            bad input, never a bug; the CLI prints it without a traceback
+    ├── ConfigError           a key, value or option that does not exist or does not fit
+    ├── DataError
+    │   ├── ImageError        one photo or mask that cannot be decoded as it should
+    │   ├── PairingError      photos and masks that do not match one to one
+    │   └── ManifestError     a manifest that is malformed or points to missing files
+    ├── ShapeError            a tensor whose shape the model cannot take
+    ├── WeightsError          encoder weights that are missing or do not fit
+    ├── RunError              a run folder or checkpoint that is missing, damaged or in use
+    ├── NonFiniteError        NaN or infinity in the training
+    ├── ComparisonError       runs that cannot stand in one table
+    └── OutputError           a place that results cannot be written to
+
+A bug raises anything else and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+
+__all__ = [
+    "ComparisonError",
+    "ConfigError",
+    "DataError",
+    "ImageError",
+    "LesionsegError",
+    "ManifestError",
+    "NonFiniteError",
+    "OutputError",
+    "PairingError",
+    "RunError",
+    "ShapeError",
+    "WeightsError",
+]
+
+
+class LesionsegError(Exception):
+    """Bad input, told once and completely.
+
+    Args:
+        message: what is wrong, naming the file or key, in one sentence without a full stop.
+        problems: every offender, one line each; never only the first.
+        fix: what the user can do about it.
+    """
+
+    def __init__(self, message: str, *, problems: Iterable[str] = (), fix: str = "") -> None:
+        self.message = message
+        self.problems = tuple(problems)
+        self.fix = fix
+        lines = [message + (":" if self.problems else "")]
+        lines += [f"  - {problem}" for problem in self.problems]
+        if fix:
+            lines.append(f"Fix: {fix}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(LesionsegError):
+    """A key, value or option that does not exist or does not fit."""
+
+
+class DataError(LesionsegError):
+    """Input files that cannot be used as they are."""
+
+
+class ImageError(DataError):
+    """One photo or mask that cannot be decoded as it should."""
+
+
+class PairingError(DataError):
+    """Photos and masks that do not match one to one."""
+
+
+class ManifestError(DataError):
+    """A manifest that is malformed or points to missing files."""
+
+
+class ShapeError(LesionsegError):
+    """A tensor whose shape the model cannot take."""
+
+
+class WeightsError(LesionsegError):
+    """Encoder weights that are missing or do not fit."""
+
+
+class RunError(LesionsegError):
+    """A run folder or checkpoint that is missing, damaged or in use."""
+
+
+class NonFiniteError(LesionsegError):
+    """NaN or infinity in the training."""
+
+
+class ComparisonError(LesionsegError):
+    """Runs that cannot stand in one table."""
+
+
+class OutputError(LesionsegError):
+    """A place that results cannot be written to."""

@@ -1,0 +1,1 @@
+"""Scores, paired statistics, figures and the report; needs neither torch nor MONAI."""

@@ -1,0 +1,111 @@
+"""Tensors only: encoders, decoders and the one place that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lesionseg.errors import ConfigError
+from lesionseg.models.encoder import Encoder
+from lesionseg.models.unet import NineSkipDecoder
+from lesionseg.models.weights import EncoderSpec, EncoderWeights, load_encoder_weights
+
+__all__ = [
+    "DECODERS",
+    "Encoder",
+    "EncoderSpec",
+    "ModelSpec",
+    "SegmentationModel",
+    "build_model",
+    "count_parameters",
+    "load_encoder_weights",
+]
+
+DECODERS: dict[str, Callable[[float, int], nn.Module]] = {
+    "unet": NineSkipDecoder,
+}
+"""Decoder name -> builder from (dropout, classes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What rebuilds a model's architecture.
+
+    Attributes:
+        name: a key of ``DECODERS``.
+        dropout: of the decoder.
+        classes: channels of the logits.
+        encoder: what the encoder's weights were trained with.
+    """
+
+    name: str
+    dropout: float
+    classes: int
+    encoder: EncoderSpec
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of ``to_json``."""
+        return cls(**{**values, "encoder": EncoderSpec.from_json(values["encoder"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "dropout": self.dropout,
+            "classes": self.classes,
+            "encoder": self.encoder.to_json(),
+        }
+
+
+class SegmentationModel(nn.Module):
+    """An encoder and a decoder: pictures in, logits out."""
+
+    def __init__(self, spec: ModelSpec, encoder: Encoder, decoder: nn.Module) -> None:
+        super().__init__()
+        self.spec, self.encoder, self.decoder = spec, encoder, decoder
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            image: ``N 3 H W``, RGB, values 0 to 255, uint8 or float; H and W multiples of 32.
+
+        Returns:
+            ``N classes H W``, float; the sigmoid of it is the lesion probability.
+
+        Raises:
+            ShapeError: the batch has another shape.
+        """
+        logits: Tensor = self.decoder(self.encoder(image))
+        return logits
+
+
+def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> SegmentationModel:
+    """Builds a model; without weights, its encoder starts at random.
+
+    Raises:
+        ConfigError: there is no decoder of that name.
+        WeightsError: the weights are of another network.
+    """
+    if spec.name not in DECODERS:
+        raise ConfigError(f"there is no model {spec.name!r}", fix=f"set model.name to one of: {', '.join(DECODERS)}")
+    encoder = Encoder(spec.encoder, weights.state if weights else None)
+    return SegmentationModel(spec, encoder, DECODERS[spec.name](spec.dropout, spec.classes))
+
+
+def count_parameters(model: SegmentationModel) -> dict[str, int]:
+    """Numbers of parameters: encoder, decoder, total, trainable, non_trainable."""
+    encoder, decoder = (sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder))
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = encoder + decoder
+    return {
+        "encoder": encoder,
+        "decoder": decoder,
+        "total": total,
+        "trainable": trainable,
+        "non_trainable": total - trainable,
+    }

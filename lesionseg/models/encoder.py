@@ -1,0 +1,91 @@
+"""timm's MobileNetV2 (arXiv:1801.04381) as an encoder with named taps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from lesionseg.config import STRIDE
+from lesionseg.errors import ShapeError, WeightsError
+from lesionseg.models.weights import ARCHITECTURE, EncoderSpec
+
+__all__ = ["Encoder"]
+
+
+class Encoder(nn.Module):
+    """MobileNetV2 1.0 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters).
+
+    It owns the input's normalisation, as buffers that travel with the weights. Frozen, it is in eval mode whatever
+    ``train()`` says, and outside autograd.
+
+    Args:
+        spec: what the weights were trained with.
+        state: the weights, as in timm; None starts at random.
+
+    Raises:
+        WeightsError: names or shapes are not MobileNetV2's.
+    """
+
+    # timm's feature extractor offers five taps; the decoder needs more, so the blocks are walked here.
+    def __init__(self, spec: EncoderSpec, state: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__()
+        # timm applies its own default epsilon unless the argument is there.
+        self.net = timm.create_model(
+            ARCHITECTURE, pretrained=False, num_classes=0, bn_eps=spec.bn_eps, pad_type=spec.pad_type
+        )
+        self.frozen = False
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
+        self.mean: Tensor
+        self.std: Tensor
+        if state is not None:
+            try:
+                self.net.load_state_dict(dict(state))
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:300]
+                raise WeightsError(
+                    f"{spec.source} does not hold MobileNetV2 features: {reason}",
+                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
+                ) from error
+
+    def freeze(self) -> Encoder:
+        """Stops every parameter and every BatchNorm buffer for good."""
+        self.frozen = True
+        self.requires_grad_(False)
+        return self.train(False)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Sets the mode; a frozen encoder stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of a batch.
+
+        Args:
+            image: ``N 3 H W``, RGB, values 0 to 255, uint8 or float; H and W multiples of 32.
+
+        Returns:
+            ``input`` (normalised, 3 channels, full size), ``stem`` (32, 1/2), ``block1`` to ``block17``
+            (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32) and ``head`` (1280, 1/32).
+
+        Raises:
+            ShapeError: the batch has another shape.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % STRIDE or image.shape[3] % STRIDE:
+            raise ShapeError(
+                f"the model takes N x 3 x H x W with H and W multiples of {STRIDE}, not {' x '.join(map(str, image.shape))}",
+                fix="resize or pad the pictures",
+            )
+        with torch.no_grad() if self.frozen else nullcontext():
+            x = (image.to(self.mean.dtype) - self.mean) / self.std
+            features = {"input": x}
+            x = features["stem"] = self.net.bn1(self.net.conv_stem(x))
+            blocks = (block for stage in self.net.blocks for block in stage)
+            for number, block in enumerate(blocks, start=1):
+                x = features[f"block{number}"] = block(x)
+            features["head"] = self.net.bn2(self.net.conv_head(x))
+        return features

@@ -1,0 +1,134 @@
+"""Where encoder weights come from, and what has to go with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from lesionseg.errors import WeightsError
+
+__all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights"]
+
+ARCHITECTURE = "mobilenetv2_100"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What rebuilds the encoder that given weights were trained in.
+
+    Attributes:
+        mean, std: of the input, for pixel values in [0, 1].
+        bn_eps: BatchNorm's epsilon.
+        pad_type: timm's padding; ``""`` is symmetric, ``"same"`` is TensorFlow's.
+        source: ``imagenet``, ``random`` or the weights file's name.
+        sha256: hex digest of the weights file, or of the tensors when there is no file; empty for ``random``.
+    """
+
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    bn_eps: float = 1e-5
+    pad_type: str = ""
+    source: str = "random"
+    sha256: str = ""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EncoderSpec:
+        """The inverse of ``dataclasses.asdict``, lists read as tuples."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncoderWeights:
+    """A spec and the tensors that go with it; no tensors for ``random``."""
+
+    spec: EncoderSpec
+    state: Mapping[str, torch.Tensor] | None
+
+
+def load_encoder_weights(source: str) -> EncoderWeights:
+    """Loads encoder weights.
+
+    Args:
+        source: ``imagenet`` (timm's download), ``random``, or a safetensors file with the tensors of timm's
+            ``mobilenetv2_100`` at ``num_classes=0``; its metadata may hold ``input_mean``, ``input_std`` (three numbers
+            with commas), ``bn_eps`` and ``pad_type``.
+
+    Raises:
+        WeightsError: the download fails, or the file is missing, damaged or of another network.
+    """
+    if source == "random":
+        return EncoderWeights(EncoderSpec(), None)
+    return _download() if source == "imagenet" else _from_file(Path(source).expanduser())
+
+
+def _download() -> EncoderWeights:
+    import timm
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        net = timm.create_model(ARCHITECTURE, pretrained=True, num_classes=0)
+    except (OSError, RuntimeError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        raise WeightsError(
+            "the ImageNet weights could not be downloaded",
+            problems=[" ".join(str(error).split())[:200]],
+            fix="connect to the internet, or set model.encoder_weights to a safetensors file with the weights of timm's "
+            f"{ARCHITECTURE} (on a connected machine: timm.create_model({ARCHITECTURE!r}, pretrained=True, num_classes=0), "
+            "then safetensors.torch.save_model), or to 'random'",
+        ) from error
+    state = net.state_dict()
+    cfg = net.pretrained_cfg
+    spec = EncoderSpec(_triple(cfg["mean"]), _triple(cfg["std"]), source="imagenet", sha256=_digest(state))
+    return EncoderWeights(spec, state)
+
+
+def _from_file(path: Path) -> EncoderWeights:
+    fix = "pass a safetensors file with the weights of timm's mobilenetv2_100 (num_classes=0), 'imagenet' or 'random'"
+    if not path.is_file():
+        raise WeightsError(f"encoder weights: {path} is not a file", fix=fix)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"encoder weights: {path} is no intact safetensors file: {error}", fix=fix) from error
+    try:
+        spec = EncoderSpec(
+            mean=_triple(meta["input_mean"].split(",")) if "input_mean" in meta else IMAGENET_MEAN,
+            std=_triple(meta["input_std"].split(",")) if "input_std" in meta else IMAGENET_STD,
+            bn_eps=float(meta.get("bn_eps", "1e-5")),
+            pad_type=meta.get("pad_type", ""),
+            source=path.name,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+    except ValueError as error:
+        raise WeightsError(f"encoder weights: the metadata of {path} is wrong: {error}", fix=fix) from error
+    return EncoderWeights(spec, state)
+
+
+def _triple(values: Any) -> Triple:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3:
+        raise ValueError(f"expected three numbers, one a channel, got {len(numbers)}")
+    return numbers
+
+
+def _digest(state: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

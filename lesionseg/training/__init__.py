@@ -1,0 +1,1 @@
+"""One visible loop, and the pure pieces it is made of."""

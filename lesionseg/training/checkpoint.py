@@ -1,0 +1,229 @@
+"""Checkpoints: safetensors for tensors, JSON for the rest; written as a whole or not at all, and verified when read.
+
+``checkpoints/epoch-0007.json`` is written last and holds the SHA-256 of the two tensor files beside it, so a checkpoint
+exists only once it is complete. ``best.json`` names the best one. There is no pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import RunError
+from lesionseg.models import ModelSpec, SegmentationModel, build_model
+from lesionseg.records import Checkpoint
+
+__all__ = [
+    "FOLDER",
+    "checkpoint_files",
+    "history_csv",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "load_model",
+    "optimizer_tensors",
+    "restore_optimizer",
+    "save_checkpoint",
+]
+
+FOLDER = "checkpoints"
+_FORMAT = 1
+_STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
+    """An optimiser's state as named tensors, and its groups as JSON values."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": torch.as_tensor(value) for index, slot in state["state"].items() for name, value in slot.items()
+    }
+    groups = tuple({k: list(v) if isinstance(v, tuple) else v for k, v in g.items()} for g in state["param_groups"])
+    return tensors, groups
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
+    """Puts back what ``optimizer_tensors`` took out."""
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in checkpoint.optim_state.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": [dict(group) for group in checkpoint.optim_groups]})
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, is_best: bool, keep: int) -> Path:
+    """Writes a checkpoint, and removes those that are neither among the last ``keep`` nor the best.
+
+    Args:
+        checkpoint: what to write.
+        folder: the run's ``checkpoints`` folder.
+        is_best: whether it is the best so far.
+        keep: how many of the newest stay.
+
+    Returns:
+        its JSON file.
+
+    Raises:
+        OutputError: it cannot be written; older checkpoints are left as they are.
+    """
+    name = f"epoch-{checkpoint.epoch:04d}" + (f"-step-{checkpoint.step:06d}" if checkpoint.step else "")
+    digests = {}
+    for part, tensors in (("model", checkpoint.model_state), ("optim", checkpoint.optim_state)):
+        data = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+        write_atomic(folder / f"{name}.{part}.safetensors", data)
+        digests[part] = hashlib.sha256(data).hexdigest()
+    header = {
+        "format": _FORMAT,
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "best": dict(checkpoint.best),
+        "sha256": digests,
+        "config": dict(checkpoint.config),
+        "model_spec": dict(checkpoint.model_spec),
+        "optim_groups": list(checkpoint.optim_groups),
+        "partial": dict(checkpoint.partial),
+        "history": list(checkpoint.history),
+    }
+    file = folder / f"{name}.json"
+    write_atomic(file, json.dumps(header, indent=1).encode())
+    if is_best:
+        write_atomic(folder / "best.json", json.dumps({"checkpoint": name}).encode())
+    _prune(folder, keep)
+    return file
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints' JSON files, oldest first."""
+    found = []
+    for path in folder.glob("epoch-*.json"):
+        match = _STEM.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), int(match[2] or 0), path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _prune(folder: Path, keep: int) -> None:
+    best = _best_name(folder)
+    for path in checkpoint_files(folder)[:-keep]:
+        if path.stem != best:
+            # The JSON goes first: without it the tensors are leftovers, never a broken checkpoint.
+            path.unlink(missing_ok=True)
+    wanted = {path.stem for path in checkpoint_files(folder)}
+    for path in folder.glob("epoch-*.safetensors"):
+        if path.name.split(".")[0] not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def _best_name(folder: Path) -> str:
+    file = folder / "best.json"
+    return str(_read_json(file)["checkpoint"]) if file.is_file() else ""
+
+
+def latest_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run folder.
+
+    Raises:
+        RunError: there is none.
+    """
+    files = checkpoint_files(run / FOLDER)
+    if not files:
+        raise RunError(f"{run} holds no checkpoint", fix="check the run's name, or train it first")
+    return files[-1]
+
+
+def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
+    """Reads a checkpoint and checks its hashes.
+
+    Args:
+        file: its JSON file.
+        with_optimizer: also read the optimiser's state.
+
+    Raises:
+        RunError: a part is missing, damaged or of an unknown format.
+    """
+    header = _read_json(file)
+    if header.get("format") != _FORMAT:
+        raise RunError(f"{file} has the checkpoint format {header.get('format')!r}, not {_FORMAT}", fix="train it again")
+    try:
+        return Checkpoint(
+            config=header["config"],
+            model_spec=header["model_spec"],
+            model_state=_read_tensors(file, "model", header),
+            optim_state=_read_tensors(file, "optim", header) if with_optimizer else {},
+            optim_groups=tuple(header["optim_groups"]),
+            epoch=header["epoch"],
+            step=header["step"],
+            best=header["best"],
+            history=tuple(header["history"]),
+            partial=header["partial"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first") from error
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} is damaged: no JSON object", fix="delete it, and go on from the one before")
+    return content
+
+
+def _read_tensors(file: Path, part: str, header: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    path = file.with_name(f"{file.stem}.{part}.safetensors")
+    fix = "delete this checkpoint, and go on from the one before"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}", fix=fix) from error
+    if hashlib.sha256(data).hexdigest() != header["sha256"][part]:
+        raise RunError(f"{path} is damaged: its SHA-256 is not the one in {file.name}", fix=fix)
+    try:
+        return safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise RunError(f"{path} is damaged: {error}", fix=fix) from error
+
+
+def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Checkpoint, str]:
+    """Rebuilds a trained model, in eval mode.
+
+    Args:
+        run: a run folder.
+        which: ``best`` or ``last``.
+
+    Returns:
+        the model, its checkpoint (without the optimiser), and the SHA-256 of its weights file.
+
+    Raises:
+        RunError: the run has no intact checkpoint.
+    """
+    folder = run / FOLDER
+    name = _best_name(folder) if which == "best" else ""
+    file = folder / f"{name}.json" if name else latest_checkpoint(run)
+    checkpoint = load_checkpoint(file, with_optimizer=False)
+    model = build_model(ModelSpec.from_json(checkpoint.model_spec))
+    try:
+        model.load_state_dict(dict(checkpoint.model_state))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(f"{file} does not fit its own architecture: {reason}", fix="train it again") from error
+    digest: str = _read_json(file)["sha256"]["model"]
+    return model.eval(), checkpoint, digest
+
+
+def history_csv(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """The history as CSV, floats in full precision."""
+    names = list(history[0]) if history else []
+    lines = [",".join(names)] + [",".join(repr(row[name]) for name in names) for row in history]
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,261 @@
+"""The training loop, top to bottom, on Hugging Face Accelerate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from lesionseg.config import RunConfig
+from lesionseg.data.images import write_atomic
+from lesionseg.data.loader import EpochSampler, PairDataset, make_loader
+from lesionseg.errors import NonFiniteError
+from lesionseg.models import SegmentationModel
+from lesionseg.records import THRESHOLD, Checkpoint
+from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
+from lesionseg.training.checkpoint import FOLDER, history_csv, optimizer_tensors, restore_optimizer, save_checkpoint
+from lesionseg.training.losses import LOSSES, Loss
+from lesionseg.training.optim import build_optimizer, learning_rates
+
+__all__ = ["FitResult", "Progress", "fit"]
+
+_MEASURES = ("val_loss", "val_dice", "val_iou", "val_soft_dice", "val_soft_iou")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands; ``metrics`` is the last finished epoch's history row, empty before it."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """How a training ended: ``finished``, ``stopped`` (by a callback) or ``interrupted``, and why."""
+
+    status: str
+    reason: str
+    history: tuple[dict[str, Any], ...]
+
+
+@dataclass
+class _State:
+    """Everything that changes while the loop runs, apart from the tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+def fit(
+    config: RunConfig,
+    model: SegmentationModel,
+    train: PairDataset,
+    validation: PairDataset,
+    run: Path,
+    *,
+    resume_from: Checkpoint | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    stop_requested: Callable[[], bool] = lambda: False,
+    names: Sequence[str] = (),
+) -> FitResult:
+    """Trains a model and leaves ``history.csv`` and ``checkpoints/`` in the run folder.
+
+    Every random number is a function of (seed, epoch, index) or (seed, step), so k epochs and a resume of n - k epochs give
+    the same weights as n epochs, bit for bit on CPU at an equal number of threads.
+
+    Args:
+        config: the run's settings.
+        model: as built; its encoder is frozen here if the config says so.
+        train, validation: decoded pairs at the training size.
+        run: the run folder.
+        resume_from: a checkpoint to go on from.
+        callbacks: asked after each epoch, besides those of the config.
+        on_step: told after each step.
+        stop_requested: asked after each step; True saves and ends the training as ``interrupted``.
+        names: case ids of the training pairs, for messages.
+
+    Raises:
+        NonFiniteError: the loss or the logits are not finite; the last checkpoint stays.
+        OutputError: a checkpoint cannot be written.
+    """
+    accelerator = Accelerator(cpu=config.loop.device == "cpu")
+    if config.optim.frozen:
+        model.encoder.freeze()
+    model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, config.optim)
+    state = _State()
+    if resume_from is not None:
+        state = _restore(resume_from, model, optimizer)
+    loop, loss_of = config.loop, LOSSES[config.optim.loss]
+    order = EpochSampler(len(train), loop.batch_size, loop.seed)
+    batches = make_loader(train, order, config.data.workers)
+    val_batches = make_loader(validation, EpochSampler(len(validation), loop.batch_size), 0)
+    net, optimizer, batches, val_batches = accelerator.prepare(model, optimizer, batches, val_batches)
+
+    def save(*, is_best: bool) -> None:
+        if accelerator.is_main_process:
+            plain = accelerator.unwrap_model(net)
+            save_checkpoint(_snapshot(config, plain, optimizer, state), run / FOLDER, is_best=is_best, keep=loop.keep_checkpoints)
+            write_atomic(run / "history.csv", history_csv(state.history))
+
+    steps = len(order)
+    while state.epoch < loop.epochs:
+        if reason := _stop_reason(state, [*loop_callbacks(loop), *callbacks]):
+            return FitResult("stopped", reason, tuple(state.history))
+        order.epoch, order.start = state.epoch, state.step
+        net.train()
+        started = time.perf_counter()
+        for batch in batches:
+            _set_rates(optimizer, config, state.epoch * steps + state.step)
+            torch.manual_seed(_dropout_seed(loop.seed, state.epoch * steps + state.step))
+            loss = loss_of(net(batch["image"].contiguous(memory_format=torch.channels_last)), batch["mask"].float())
+            if not math.isfinite(loss.item()):
+                raise _not_finite(accelerator.unwrap_model(net), batch, state, names)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            optimizer.step()
+            state.step += 1
+            state.images += len(batch["index"])
+            state.loss_sum += loss.item() * len(batch["index"])
+            speed = state.images / (state.seconds + time.perf_counter() - started)
+            on_step(
+                Progress(
+                    state.epoch + 1, loop.epochs, state.step, steps, loss.item(), speed, state.history[-1] if state.history else {}
+                )
+            )
+            if stop_requested() and state.step < steps:
+                state.seconds += time.perf_counter() - started
+                save(is_best=False)
+                return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
+        state.seconds += time.perf_counter() - started
+        measures = _validate(accelerator, net, val_batches, loss_of)
+        _end_epoch(state, config, measures)
+        save(is_best=state.best["epoch"] == state.epoch)
+        if stop_requested():
+            return FitResult("interrupted", f"after epoch {state.epoch}", tuple(state.history))
+    return FitResult("finished", f"{loop.epochs} epochs", tuple(state.history))
+
+
+def _stop_reason(state: _State, callbacks: Sequence[Callback]) -> str:
+    if not state.history or state.step:
+        return ""
+    return "; ".join(reason for callback in callbacks if (reason := callback(state.history)))
+
+
+def _dropout_seed(seed: int, step: int) -> int:
+    # One fresh generator state per step: resuming inside an epoch needs no saved random state.
+    return int(np.random.default_rng((seed, step)).integers(2**63))
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, config: RunConfig, step: int) -> None:
+    rates = learning_rates(config.optim, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+
+
+def _end_epoch(state: _State, config: RunConfig, measures: dict[str, float]) -> None:
+    state.epoch += 1
+    row = {
+        "epoch": state.epoch,
+        "train_loss": state.loss_sum / state.images,
+        **measures,
+        "encoder_lr": config.optim.encoder_lr,
+        "decoder_lr": config.optim.decoder_lr,
+        "seconds": round(state.seconds, 3),
+        "images_per_second": round(state.images / state.seconds, 2),
+    }
+    state.history.append(row)
+    metric = config.loop.best_metric
+    best = best_epoch(state.history, metric)
+    state.best = {"metric": metric, "value": state.history[best - 1][metric], "epoch": best}
+    state.step, state.loss_sum, state.images, state.seconds = 0, 0.0, 0, 0.0
+
+
+@torch.inference_mode()
+def _validate(accelerator: Accelerator, net: torch.nn.Module, batches: Any, loss_of: Loss) -> dict[str, float]:
+    """Means of per-image values over the validation part, at the training size."""
+    net.eval()
+    rows = []
+    for batch in batches:
+        logits, truth = net(batch["image"].contiguous(memory_format=torch.channels_last)), batch["mask"].float()
+        losses = torch.stack([loss_of(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
+        rows.append(accelerator.gather_for_metrics(torch.cat((losses[:, None], _overlaps(logits, truth)), dim=1)))
+    means = torch.cat(rows).double().mean(dim=0)
+    return dict(zip(_MEASURES, means.tolist(), strict=True))
+
+
+def _overlaps(logits: Tensor, truth: Tensor) -> Tensor:
+    """``N 4``: Dice and IoU at the threshold, then soft Dice and soft IoU, both empty -> 1."""
+    probability = logits.sigmoid()
+    columns = []
+    for prediction in ((probability >= THRESHOLD).float(), probability):
+        inter = (prediction * truth).flatten(1).sum(1)
+        total = prediction.flatten(1).sum(1) + truth.flatten(1).sum(1)
+        empty = total == 0
+        columns += [torch.where(empty, 1.0, 2 * inter / total), torch.where(empty, 1.0, inter / (total - inter))]
+    return torch.stack(columns, dim=1)
+
+
+def _not_finite(model: SegmentationModel, batch: dict[str, Tensor], state: _State, names: Sequence[str]) -> NonFiniteError:
+    """Finds out which pictures give non-finite logits by themselves; none means that the weights or the step are at fault."""
+    model.eval()
+    indices = batch["index"].tolist()
+    with torch.no_grad():
+        bad = [i for i, image in zip(indices, batch["image"], strict=True) if not model(image[None]).isfinite().all()]
+    called = [names[i] if i < len(names) else f"item {i}" for i in (bad or indices)]
+    where = "these pictures" if bad and len(bad) < len(indices) else "a batch with these pictures"
+    return NonFiniteError(
+        f"epoch {state.epoch + 1}, step {state.step + 1}: the loss is not finite on {where}",
+        problems=called,
+        fix="look at these files; if they are fine, lower the learning rates, then go on from the last checkpoint with --resume",
+    )
+
+
+def _snapshot(config: RunConfig, model: SegmentationModel, optimizer: Any, state: _State) -> Checkpoint:
+    tensors, groups = optimizer_tensors(optimizer)
+    return Checkpoint(
+        config=config.model_dump(mode="json"),
+        model_spec=model.spec.to_json(),
+        model_state=model.state_dict(),
+        optim_state=tensors,
+        optim_groups=groups,
+        epoch=state.epoch,
+        step=state.step,
+        best=dict(state.best),
+        history=tuple(state.history),
+        partial={"loss_sum": state.loss_sum, "images": state.images, "seconds": state.seconds},
+    )
+
+
+def _restore(checkpoint: Checkpoint, model: SegmentationModel, optimizer: torch.optim.Optimizer) -> _State:
+    model.load_state_dict(dict(checkpoint.model_state))
+    restore_optimizer(optimizer, checkpoint)
+    return _State(
+        epoch=checkpoint.epoch,
+        step=checkpoint.step,
+        loss_sum=checkpoint.partial["loss_sum"],
+        images=int(checkpoint.partial["images"]),
+        seconds=checkpoint.partial["seconds"],
+        history=[dict(row) for row in checkpoint.history],
+        best=dict(checkpoint.best),
+    )
