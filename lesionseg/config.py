@@ -114,6 +114,8 @@ class LoopConfig(_Section):
     """``auto`` takes CUDA or MPS where there is one."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the network; null takes torch's choice."""
+    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    """Also log to TensorBoard (``RUN/tensorboard``) or MLflow (``$MLFLOW_TRACKING_URI``, else ``RUN/mlflow.db``)."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """How many of the newest checkpoints stay beside the best one."""
 

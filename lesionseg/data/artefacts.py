@@ -1,4 +1,4 @@
-"""What lies between lens and skin in dermoscopy photos: hairs, rulers, gel, stickers, ink, black corners.
+"""What stands between skin and file in dermoscopy photos: hairs, rulers, gel, stickers, ink, uneven light, the camera.
 
 Every artefact is a function ``(photo, mask, rng) -> photo`` on linear light, ``float32 H W 3`` where skin is about
 0.1 to 0.8. It may read the mask (stickers and black corners stay off the lesion where they can, as a photographer
@@ -13,9 +13,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from lesionseg.records import BoolMask
+from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["ARTEFACTS", "Artefact", "Field", "Points", "noise", "smoothstep", "unit"]
+__all__ = [
+    "ARTEFACTS",
+    "LUMA",
+    "Artefact",
+    "Field",
+    "Points",
+    "cells",
+    "illuminate",
+    "noise",
+    "photograph",
+    "smoothstep",
+    "unit",
+]
 
 Field = NDArray[np.float32]
 """``float32 H W``, or ``H W 3`` for linear light."""
@@ -23,8 +35,15 @@ Points = Sequence[tuple[float, float]]
 """x, y in pixels."""
 Artefact = Callable[[Field, BoolMask, np.random.Generator], Field]
 
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of R, G, B in luminance (ITU-R BT.709)."""
+
 _SUPERSAMPLING = 3
 _GLASS = np.array([0.92, 0.96, 1.0], np.float32)
+_LEVELS = 4096
+_RAMP = np.linspace(0, 1, _LEVELS, dtype=np.float32)
+_SRGB = np.where(_RAMP <= 0.0031308, 12.92 * _RAMP, 1.055 * _RAMP ** np.float32(1 / 2.4) - 0.055)
+"""IEC 61966-2-1, linear light -> sRGB, as a table."""
 _STICKERS = ((0.05, 0.50, 0.55), (0.02, 0.25, 0.70), (0.90, 0.28, 0.03), (0.05, 0.35, 0.12), (0.85, 0.65, 0.05),
              (0.55, 0.10, 0.30), (0.75, 0.75, 0.72), (0.30, 0.60, 0.62))  # fmt: skip
 
@@ -65,6 +84,15 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, octaves
     return result
 
 
+def cells(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Field:
+    """Evenly spaced blobs about ``2 * size`` apart, deviation 1: band-passed noise."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    fine = ndimage.gaussian_filter(white, size / 2, truncate=2.5)
+    band = fine - ndimage.uniform_filter(fine, max(3, int(size * 2.2) | 1))
+    result: Field = band / np.float32(band.std())
+    return result
+
+
 def _blend(photo: Field, cover: Field, colour: Field) -> Field:
     result: Field = photo + cover[..., None] * (colour - photo)
     return result
@@ -78,7 +106,8 @@ def _strokes(shape: tuple[int, ...], lines: Sequence[tuple[Points, float]]) -> F
     for points, thickness in lines:
         scaled = [(x * _SUPERSAMPLING, y * _SUPERSAMPLING) for x, y in points]
         pen.line(scaled, fill=255, width=max(1, round(thickness * _SUPERSAMPLING)), joint="curve")
-    return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / 255
+    cover: Field = np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
+    return cover
 
 
 def _curve(start: tuple[float, float], angle: float, length: float, bend: float) -> Points:
@@ -148,7 +177,7 @@ def _vignette(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
     radius = min(radius, 0.93 * float(distance.max()))
     edge = rng.uniform(0.01, 0.04) if rng.random() < 0.6 else rng.uniform(0.06, 0.25)
     light = 1 - smoothstep(radius * (1 - edge), radius * (1 + edge / 3), distance)
-    floor = rng.uniform(0.0, 0.02)
+    floor = rng.uniform(0.0, 0.012)
     result: Field = photo * light[..., None] + np.float32(floor) * (1 - light[..., None])
     return result
 
@@ -238,3 +267,44 @@ ARTEFACTS: Mapping[str, tuple[float, Artefact]] = {
     "vignette": (0.11, _vignette),
 }
 """Name -> probability and function, in drawing order: what is nearer to the lens comes later."""
+
+
+def illuminate(light: Field, rng: np.random.Generator) -> Field:
+    """Uneven light: a slope, soft unevenness, and darker corners."""
+    height, width = light.shape[:2]
+    rows, columns = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    slope = rng.normal(0, 0.08, 2)
+    falloff = rng.uniform(0, 0.3) if rng.random() < 0.7 else rng.uniform(0.3, 0.8)
+    exponent = slope[0] * rows + slope[1] * columns - falloff * ((rows**2 + columns**2) / 2) ** 1.5
+    exponent = exponent + 0.04 * noise(rng, (height, width), 0.4 * width)
+    result: Field = light * np.exp(exponent, dtype=np.float32)[..., None]
+    return result
+
+
+def photograph(light: Field, skin: NDArray[np.float32], rng: np.random.Generator) -> RgbImage:
+    """Linear light to ``uint8 H W 3``; white balance and exposure are set on ``skin``, the photo's mean skin."""
+    luminance = float(skin @ LUMA)
+    # Dermatoscope cameras often balance on the skin that fills the frame, which greys it.
+    gains = (luminance / skin) ** rng.uniform(0.0, 1.0) * np.exp(rng.normal(0, [0.07, 0.04, 0.09]))
+    gains = gains / float((gains * skin) @ LUMA / luminance)
+    wanted = float(np.clip(rng.normal(0.62, 0.19), 0.22, 1.05))
+    exposure = (wanted / luminance) ** rng.uniform(0.2, 0.9)
+    exposure = min(exposure, 1.0 / float((gains * skin).max()))
+    image = light * (gains * exposure).astype(np.float32)
+    grey = (image @ LUMA)[..., None]
+    image = grey + np.float32(rng.uniform(0.9, 1.5)) * (image - grey)
+    image = image + np.float32(rng.uniform(0.0, 0.015)) * (1 - image)  # flare
+    index = np.clip(image * (_LEVELS - 1), 0, _LEVELS - 1).astype(np.int32)
+    image = _SRGB[index] ** np.float32(rng.lognormal(0, 0.12))
+    scale = unit(image.shape)
+    blur = rng.choice([0.0, rng.uniform(0.3, 1.0)])
+    if blur:
+        image = ndimage.gaussian_filter(image, (blur * scale, blur * scale, 0), truncate=2.5)
+    shape = (image.shape[0], image.shape[1])
+    # JPEG keeps half the chroma resolution: coarse noise in colour, fine noise in lightness.
+    grain = rng.uniform(0.001, 0.012)
+    image = image + np.float32(grain) * rng.standard_normal(shape, dtype=np.float32)[..., None]
+    chroma = np.float32(grain * 0.6) * noise(rng, shape, 2.0)
+    image = image + chroma[..., None] * np.array([1, -0.5, -0.5], np.float32)
+    result: RgbImage = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return result

@@ -1,8 +1,8 @@
 """The only file that opens pixels: safe decoding, masks, NIfTI, resizing and atomic writing.
 
-Files are untrusted. The format is recognised from the bytes against a short list, never from the extension, and the size
-is checked before pixels are allocated. MONAI's ``LoadImage`` is not used: it transposes pictures and tries one reader
-after the other on damaged files.
+Files are untrusted. The format is recognised from the bytes against a short list, never from the extension, and the
+size is checked before pixels are allocated. MONAI's ``LoadImage`` is not used: it transposes pictures and tries one
+reader after the other on damaged files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lesionseg.errors import ImageError, OutputError
 from lesionseg.records import BoolMask, Probability, RgbImage
@@ -89,7 +89,9 @@ def read_bytes(path: Path) -> bytes:
             raise ImageError(f"{path} has {size:,} bytes, over {MAX_BYTES:,}", fix="shrink it or leave it out")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}", fix="check the path and its permissions") from error
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror}", fix="check the path and its permissions"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -97,7 +99,7 @@ def _decoding(name: str) -> Iterator[None]:
     """Turns what Pillow raises on bad bytes into an ImageError that names the file."""
     try:
         yield
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not a picture in a supported format ({', '.join(_FORMATS)})", fix="convert it to JPEG or PNG"
         ) from error
@@ -114,11 +116,11 @@ def _open(data: bytes, name: str) -> Image.Image:
     if width < 2 or height < 2:
         raise ImageError(f"{name} is only {width} x {height} pixels", fix="leave it out")
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} is {width} x {height}, over {MAX_PIXELS:,} pixels", fix="shrink it or leave it out"
-        )
+        raise ImageError(f"{name} is {width} x {height}, over {MAX_PIXELS:,} pixels", fix="shrink it or leave it out")
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ImageError(f"{name} holds {getattr(image, 'n_frames', 1)} pictures", fix="save the one you mean by itself")
+        raise ImageError(
+            f"{name} holds {getattr(image, 'n_frames', 1)} pictures", fix="save the one you mean by itself"
+        )
     return image
 
 
@@ -171,7 +173,7 @@ def read_image(path: Path) -> RgbImage:
 def read_mask(path: Path) -> BoolMask:
     """A binary mask, ``bool H W``, from a picture or NIfTI file.
 
-    The two levels may be 0 and any other value (1, 128, 254, 255, 65535): whatever is closer to the larger one is lesion.
+    The two levels may be 0 and any other value (1, 128, 254, 255, 65535): what is closer to the larger one is lesion.
     Pixels in between are taken by the middle as long as they are few, as JPEG fringes are.
 
     Raises:
@@ -198,16 +200,25 @@ def _mask_values(data: bytes, name: str) -> NDArray[np.int64]:
 
 def _nifti_values(data: bytes, path: Path) -> NDArray[np.int64]:
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     try:
         raw = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         volume = np.asarray(nib.Nifti1Image.from_bytes(raw).dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        ImageFileError,
+        HeaderDataError,
+    ) as error:
         raise ImageError(f"{path} is a damaged NIfTI file: {error}", fix="write it again") from error
     plane = volume[..., 0] if volume.ndim == 3 and volume.shape[2] == 1 else volume
     if plane.ndim != 2 or not np.isfinite(plane).all():
         raise ImageError(f"{path} is not a finite two-dimensional mask: shape {volume.shape}", fix="save one slice")
-    return np.rint(plane.T).astype(np.int64)
+    values: NDArray[np.int64] = np.rint(plane.T).astype(np.int64)
+    return values
 
 
 def _binarise(values: NDArray[np.int64], path: Path) -> BoolMask:

@@ -117,7 +117,9 @@ def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
             np.save(temporary, array)
             temporary.replace(file)
     except OSError as error:
-        raise OutputError(f"{files[0].parent} cannot hold the cache: {error.strerror}", fix="free space or set data.cache=null") from error
+        raise OutputError(
+            f"{files[0].parent} cannot hold the cache: {error.strerror}", fix="free space or set data.cache=null"
+        ) from error
 
 
 class PairDataset(Dataset[dict[str, torch.Tensor]]):

@@ -78,7 +78,9 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
     if not cases:
         raise ManifestError(f"{path}: a manifest needs at least one case", fix="pair folders that hold photos")
     base = (root or common_root(cases)).absolute()
-    outside = [str(p) for c in cases for p in (c.image, c.mask) if p is not None and not p.absolute().is_relative_to(base)]
+    outside = [
+        str(p) for c in cases for p in (c.image, c.mask) if p is not None and not p.absolute().is_relative_to(base)
+    ]
     if outside:
         raise ManifestError(f"files outside the root {base}", problems=outside, fix="pass a root that holds them all")
     text = io.StringIO()
@@ -107,8 +109,8 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
 def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifest:
     """Reads a manifest CSV and finds its files.
 
-    The root is ``root`` where given; else the first of these that holds the first case's photo: the folder remembered in
-    ``<stem>.root``, ``$LESIONSEG_DATA``, ``$LESIONSEG_DATA/<stem>``, the manifest's folder, the working folder.
+    The root is ``root`` where given; else the first of these that holds the first case's photo: the folder remembered
+    in ``<stem>.root``, ``$LESIONSEG_DATA``, ``$LESIONSEG_DATA/<stem>``, the manifest's folder, the working folder.
 
     Args:
         source: a path, or the bare name of a shipped manifest.
@@ -132,7 +134,9 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
     missing = [str(p) for case in found for p in (case.image, case.mask) if p is not None and not p.is_file()]
     if missing:
         raise ManifestError(
-            f"{path}: {len(missing)} files are not below {base}", problems=missing, fix="copy them there, or set data.root"
+            f"{path}: {len(missing)} files are not below {base}",
+            problems=missing,
+            fix="copy them there, or set data.root",
         )
     return Manifest(path.stem, hashlib.sha256(data).hexdigest(), base, found)
 

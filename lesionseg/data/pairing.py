@@ -21,6 +21,7 @@ MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
 # ISIC 2017's companion pictures, and what macOS and Windows leave in folders.
 _NOT_DATA = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
+Match = tuple[str, str, Path, Path]
 _DIAGNOSES = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
 
 
@@ -51,7 +52,9 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> l
     """
     try:
         files = sorted(
-            path for path in folder.iterdir() if path.name.lower().endswith(suffixes) and not _NOT_DATA.search(path.name)
+            path
+            for path in folder.iterdir()
+            if path.name.lower().endswith(suffixes) and not _NOT_DATA.search(path.name)
         )
     except OSError as error:
         raise PairingError(f"{folder} cannot be listed: {error.strerror}", fix="pass a readable folder") from error
@@ -74,7 +77,7 @@ def pair_folders(
         PairingError: listing every orphan, duplicate id, id in two splits, unreadable file and size mismatch.
     """
     problems: list[str] = []
-    matched: list[tuple[str, str, Path, Path]] = []
+    matched: list[Match] = []
     split_of: dict[str, str] = {}
     for entry in folders:
         pairs, found = _match(entry)
@@ -85,7 +88,7 @@ def pair_folders(
             split_of[case_id] = entry.split
             matched.append((entry.split, case_id, image, mask))
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda m: _describe(*m, labels or {}, groups or {}), matched))
+        results = list(pool.map(lambda match: _describe(match, labels or {}, groups or {}), matched))
     problems += [problem for result in results if isinstance(result, list) for problem in result]
     if problems:
         raise PairingError(
@@ -127,9 +130,8 @@ def _match(entry: Folders) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     return [(key, images[key], masks[key]) for key in sorted(images.keys() & masks.keys())], problems
 
 
-def _describe(
-    split: str, case_id: str, image: Path, mask: Path, labels: Mapping[str, str], groups: Mapping[str, str]
-) -> Case | list[str]:
+def _describe(match: Match, labels: Mapping[str, str], groups: Mapping[str, str]) -> Case | list[str]:
+    split, case_id, image, mask = match
     problems = []
     width = height = 0
     digest = ""

@@ -9,10 +9,11 @@ A case is planned first (what is in the photo) and rendered then (the pixels), b
 2. Lesion: one continuous field, ``depth``, positive in the lesion; the mask is where it is, and the pigment follows it.
 3. Melanin and haemoglobin absorb on top of the skin after Beer and Lambert, which gives tan, brown, black and red
    without a palette; scattering adds blue-grey and white.
-4. Artefacts (``artefacts.py``), then a camera: light, white balance, exposure, tone curve, blur, noise.
+4. Artefacts (``artefacts.py``), then a camera: white balance, exposure, tone curve, blur, noise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import pi, radians, sqrt, tan, tau
 from pathlib import Path
@@ -23,25 +24,20 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import lab2rgb
 
-from lesionseg.data.artefacts import ARTEFACTS, Field, noise, smoothstep, unit
+from lesionseg.data.artefacts import ARTEFACTS, LUMA, Field, cells, illuminate, noise, photograph, smoothstep, unit
 from lesionseg.errors import OutputError
-from lesionseg.records import BoolMask, Pair, RgbImage
+from lesionseg.records import BoolMask, Pair
 
 __all__ = ["CasePlan", "DatasetFolders", "SyntheticCase", "draw_plan", "generate", "write_dataset"]
 
 _MIN_SIDE = 32
+# Fitzpatrick type -> ITA in degrees.
 _ITA = {1: (55, 75), 2: (41, 55), 3: (28, 41), 4: (10, 28), 5: (-30, 10), 6: (-55, -30)}
-"""Fitzpatrick type -> ITA in degrees."""
 _SKIN_WEIGHTS = (0.22, 0.26, 0.20, 0.14, 0.10, 0.08)
 _COLOURS = {"dark": 0.3, "regression": 0.25, "red": 0.25, "veil": 0.14}
 _MELANIN = np.array([0.43, 0.76, 1.25], np.float32)
 _HAEMOGLOBIN = np.array([0.08, 1.0, 0.85], np.float32)
 """Relative absorption in R, G, B: melanin falls steadily with wavelength, haemoglobin peaks in green."""
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-_LEVELS = 4096
-_SRGB = np.linspace(0, 1, _LEVELS, dtype=np.float32)
-_SRGB = np.where(_SRGB <= 0.0031308, 12.92 * _SRGB, 1.055 * _SRGB ** np.float32(1 / 2.4) - 0.055)
-"""IEC 61966-2-1, linear light -> sRGB, as a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ class SyntheticCase:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFolders:
-    """The four folders of a written data set."""
+    """Where a written data set lies."""
 
     train_images: Path
     train_masks: Path
@@ -105,14 +101,14 @@ def draw_plan(rng: np.random.Generator) -> CasePlan:
     skin_type = int(rng.choice(6, p=_SKIN_WEIGHTS)) + 1
     # Lesion areas of ISIC 2016: median 0.2, deciles 0.07 and 0.54.
     fraction = float(np.clip(rng.lognormal(np.log(0.18), 0.8), 0.01, 0.8))
-    spread = 0.12 * (1 - fraction)
+    spread = rng.choice([0.1, 0.3], p=[0.85, 0.15]) * (1 - fraction)
     kind = str(rng.choice(["pigmented", "pink", "light"], p=[0.84, 0.12, 0.04]))
     if kind == "pigmented":
         density, redness = rng.lognormal(np.log(1.3), 0.65), rng.uniform(0.0, 0.5)
     elif kind == "pink":
-        density, redness = rng.uniform(-0.05, 0.25), rng.uniform(0.25, 0.8)
+        density, redness = rng.uniform(0.0, 0.3), rng.uniform(0.25, 0.8)
     else:
-        density, redness = rng.uniform(-0.35, -0.1), rng.uniform(0.0, 0.3)
+        density, redness = rng.uniform(-0.5, -0.15), rng.uniform(0.05, 0.4)
     roomy = {"sticker": fraction < 0.35, "vignette": fraction < 0.5}
     return CasePlan(
         skin_type=skin_type,
@@ -120,7 +116,7 @@ def draw_plan(rng: np.random.Generator) -> CasePlan:
         fraction=fraction,
         centre=(float(np.clip(rng.normal(0.5, spread), 0, 1)), float(np.clip(rng.normal(0.5, spread), 0, 1))),
         kind=kind,
-        density=float(np.clip(density, -0.35, 3.5)),
+        density=float(np.clip(density, -0.5, 3.5)),
         redness=float(redness),
         pattern=str(rng.choice(["network", "globules", "streaks", "patchy", "plain"], p=[0.3, 0.2, 0.12, 0.16, 0.22])),
         colours=tuple(name for name, chance in _COLOURS.items() if rng.random() < chance),
@@ -133,7 +129,8 @@ def draw_plan(rng: np.random.Generator) -> CasePlan:
 def _linear(lab: tuple[float, float, float]) -> NDArray[np.float32]:
     """One CIE Lab colour (D65) as linear light R, G, B."""
     srgb = np.asarray(lab2rgb(np.array([[lab]])), np.float64)[0, 0]
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    light = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.asarray(light, np.float32)
 
 
 def _skin_colour(plan: CasePlan, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -147,16 +144,21 @@ def _single_region(inside: BoolMask) -> BoolMask:
     regions, _ = ndimage.label(inside)
     mask = regions == np.argmax(np.bincount(regions[inside]))
     outside, _ = ndimage.label(~mask)
-    result: BoolMask = outside != np.argmax(np.bincount(outside[~mask]))
-    return result | mask
+    frame = np.concatenate([outside[0], outside[-1], outside[:, 0], outside[:, -1]])
+    # A hole is background that the frame does not open; the largest background is never one.
+    background = np.append(frame[frame > 0], np.argmax(np.bincount(outside[~mask])))
+    result: BoolMask = ~np.isin(outside, background)
+    return result
 
 
-def _shape(
-    plan: CasePlan, shape: tuple[int, int], rng: np.random.Generator
-) -> tuple[Field, NDArray[np.float32], BoolMask]:
+def _radius(plan: CasePlan, shape: tuple[int, int]) -> float:
+    return sqrt(plan.fraction * shape[0] * shape[1] / pi)
+
+
+def _shape(plan: CasePlan, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Field, Field, BoolMask]:
     """Depth in lesion radii (0 at the border, positive inside), polar angle (radians) and mask, each ``H W``."""
     height, width = shape
-    radius = sqrt(plan.fraction * height * width / pi)
+    radius = _radius(plan, shape)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     warp = radius * rng.uniform(0.03, 0.22)
     dx = columns - plan.centre[0] * width + warp * noise(rng, shape, radius * rng.uniform(0.6, 1.5), 2)
@@ -176,17 +178,9 @@ def _shape(
     level = np.quantile(field, plan.fraction)
     mask = _single_region(field < level)
     depth = np.clip(level - field, -3, 1.5).astype(np.float32)
-    result: Field = np.where(mask, np.maximum(depth, 0), np.minimum(depth, 0))
+    # Filled holes and dropped islands change side; the field stays continuous and pigment follows the mask.
+    result: Field = np.where(mask, np.abs(depth), -np.abs(depth))
     return result, angle, mask
-
-
-def _cells(rng: np.random.Generator, shape: tuple[int, int], size: float) -> Field:
-    """Evenly spaced blobs about ``2 * size`` apart, deviation 1: band-passed noise."""
-    white = rng.standard_normal(shape, dtype=np.float32)
-    fine = ndimage.gaussian_filter(white, size / 2, truncate=2.5)
-    band = fine - ndimage.uniform_filter(fine, max(3, int(size * 2.2) | 1))
-    result: Field = band / np.float32(band.std())
-    return result
 
 
 def _coverage(plan: CasePlan, depth: Field, angle: Field, radius: float, rng: np.random.Generator) -> Field:
@@ -200,7 +194,7 @@ def _coverage(plan: CasePlan, depth: Field, angle: Field, radius: float, rng: np
     margin = soft * rng.uniform(0.0, 0.9) + (rng.uniform(0.02, 0.15) if rng.random() < 0.35 else 0.0)
     ragged = depth + np.float32(rng.uniform(0, 0.6) * (margin + 0.03)) * noise(rng, shape, radius / 4, 3)
     if plan.pattern == "streaks":
-        wavy = angle + np.float32(0.05) * noise(rng, shape, radius / 6, 2)
+        wavy = angle + np.float32(0.025) * noise(rng, shape, radius / 6, 2)
         rays = rng.normal(0, rng.uniform(0.03, 0.09), 240) + np.repeat(rng.normal(0, 0.04, 80), 3)
         rays = np.interp(wavy, np.linspace(-pi, pi, rays.size), rays, period=tau).astype(np.float32)
         ragged = ragged + rays * (1 - smoothstep(0.0, 0.5, np.abs(depth)))
@@ -211,24 +205,24 @@ def _coverage(plan: CasePlan, depth: Field, angle: Field, radius: float, rng: np
 
 def _texture(plan: CasePlan, radius: float, shape: tuple[int, int], rng: np.random.Generator) -> Field:
     """Factor on the lesion's melanin, around 1: variegation and dermoscopic pattern."""
-    factor = np.exp(np.float32(rng.uniform(0.12, 0.55)) * noise(rng, shape, radius * rng.uniform(0.25, 0.9), 6))
+    factor: Field = np.exp(np.float32(rng.uniform(0.12, 0.55)) * noise(rng, shape, radius * rng.uniform(0.25, 0.9), 6))
     strength = np.float32(rng.uniform(0.2, 0.8))
-    size = rng.lognormal(np.log(1.7), 0.35) * unit(shape)
+    size = min(rng.lognormal(np.log(1.6), 0.35), 2.8) * unit(shape)
     if plan.pattern == "patchy":
-        return factor * (1 - strength * smoothstep(-1.2, 1.2, noise(rng, shape, radius * rng.uniform(0.3, 0.8), 5)))
-    if plan.pattern in ("network", "streaks"):
-        mesh = 1 - smoothstep(-1.5, 1.8, _cells(rng, shape, size))
+        factor = factor * (1 - strength * smoothstep(-1.2, 1.2, noise(rng, shape, radius * rng.uniform(0.3, 0.8), 5)))
+    elif plan.pattern in ("network", "streaks"):
+        mesh = 1 - smoothstep(-1.5, 1.8, cells(rng, shape, size))
         presence = smoothstep(-1.2, 1.2, noise(rng, shape, radius * rng.uniform(0.4, 0.8), 2))
-        return factor * (1 + strength * presence * (1.6 * mesh - 0.8))
-    if plan.pattern == "globules":
-        return factor * (0.8 + 1.5 * strength * smoothstep(0.2, 2.6, _cells(rng, shape, 1.3 * size)))
+        factor = factor * (1 + strength * presence * (1.6 * mesh - 0.8))
+    elif plan.pattern == "globules":
+        factor = factor * (0.8 + 1.5 * strength * smoothstep(0.2, 2.6, cells(rng, shape, 1.3 * size)))
     return factor
 
 
 def _lesion(plan: CasePlan, light: Field, depth: Field, angle: Field, rng: np.random.Generator) -> Field:
     """Absorb the lesion's pigment and blood from ``light`` (linear, ``H W 3``)."""
     shape = (depth.shape[0], depth.shape[1])
-    radius = sqrt(plan.fraction * shape[0] * shape[1] / pi)
+    radius = _radius(plan, shape)
     cover = _coverage(plan, depth, angle, radius, rng)
     profile = 1 + np.float32(rng.uniform(-0.4, 1.3)) * (smoothstep(0.0, 1.0, depth) - 0.35)
     melanin = plan.density * cover * profile * _texture(plan, radius, shape, rng)
@@ -244,25 +238,25 @@ def _lesion(plan: CasePlan, light: Field, depth: Field, angle: Field, rng: np.ra
         elif name == "red":
             blood = blood + np.float32(rng.uniform(0.1, 0.5)) * area
         else:
-            veil = np.float32(rng.uniform(0.2, 0.65)) * area
+            veil = np.float32(rng.uniform(0.3, 0.8)) * area * smoothstep(0.2, 2.0, melanin)
     absorbed = melanin[..., None] * _MELANIN + np.maximum(blood, 0)[..., None] * _HAEMOGLOBIN
-    bluish = np.array([0.17, 0.20, 0.245], np.float32) * np.float32(rng.uniform(0.4, 1.3))
     result: Field = light * np.exp(-absorbed)
-    # The veil is a haze over deep pigment: what lies under it shows through.
-    result += veil[..., None] * bluish * (1 - result) - 0.5 * veil[..., None] * result
+    # The veil is a haze over deep pigment, always darker than the skin.
+    bluish = (light @ LUMA)[..., None] * np.array([0.34, 0.39, 0.47], np.float32)
+    result += veil[..., None] * (bluish - 0.8 * result)
     return result
 
 
 def _skin(plan: CasePlan, shape: tuple[int, int], rng: np.random.Generator) -> Field:
     """Healthy skin in linear light, ``H W 3``: mottled pigment and blood, furrows, pores, freckles, small vessels."""
     scale = unit(shape)
-    busy = rng.lognormal(0, 0.5)
+    busy = rng.lognormal(0, 0.6)
     melanin = np.float32(0.045 * busy) * noise(rng, shape, rng.uniform(30, 80) * scale, 5)
-    blood = np.float32(0.03 * busy) * np.exp(rng.uniform(0.2, 0.8) * noise(rng, shape, rng.uniform(15, 60) * scale, 5))
+    blood = np.float32(0.045 * busy) * np.exp(rng.uniform(0.2, 0.8) * noise(rng, shape, rng.uniform(15, 60) * scale, 5))
     # Furrows: the zero lines of stretched noise; rendered on a stretched grid, they run along one direction.
     tall = (shape[0], max(int(shape[1] * rng.uniform(0.25, 1.0)), 2))
     lines = np.asarray(Image.fromarray(noise(rng, tall, rng.uniform(3, 9) * scale, 2)).resize(shape[::-1]))
-    melanin += np.float32(0.05 * rng.random() * busy) * (1 - smoothstep(0.0, 0.5, np.abs(lines)))
+    melanin += np.float32(0.1 * rng.random() * busy) * (1 - smoothstep(0.0, 0.5, np.abs(lines)))
     if rng.random() < 0.25:
         spots = smoothstep(1.0, 3.2, noise(rng, shape, rng.uniform(6, 25) * scale, 3))
         melanin += np.float32(rng.uniform(0.05, 0.35)) * spots
@@ -274,46 +268,6 @@ def _skin(plan: CasePlan, shape: tuple[int, int], rng: np.random.Generator) -> F
     absorbed = melanin[..., None] * _MELANIN + blood[..., None] * _HAEMOGLOBIN
     result: Field = _skin_colour(plan, rng) * np.exp(-absorbed)
     return result
-
-
-def _illuminate(light: Field, rng: np.random.Generator) -> Field:
-    """Uneven light: a slope, soft unevenness, and darker corners."""
-    height, width = light.shape[:2]
-    rows, columns = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    slope = rng.normal(0, 0.08, 2)
-    falloff = rng.uniform(0, 0.3) if rng.random() < 0.7 else rng.uniform(0.3, 0.8)
-    exponent = slope[0] * rows + slope[1] * columns - falloff * ((rows**2 + columns**2) / 2) ** 1.5
-    exponent = exponent + 0.04 * noise(rng, (height, width), 0.4 * width)
-    result: Field = light * np.exp(exponent, dtype=np.float32)[..., None]
-    return result
-
-
-def _photograph(light: Field, skin: NDArray[np.float32], rng: np.random.Generator) -> RgbImage:
-    """Linear light to ``uint8 H W 3``; white balance and exposure are set on ``skin``, the photo's mean skin."""
-    luminance = float(skin @ _LUMA)
-    # Dermatoscope cameras often balance on the skin that fills the frame, which greys it.
-    gains = (luminance / skin) ** rng.uniform(0.0, 1.0) * np.exp(rng.normal(0, [0.07, 0.04, 0.09]))
-    gains = gains / float((gains * skin) @ _LUMA / luminance)
-    wanted = float(np.clip(rng.normal(0.62, 0.19), 0.22, 1.05))
-    own = rng.uniform(0.2, 0.9)
-    exposure = (wanted / luminance) ** own
-    image = light * (gains * exposure).astype(np.float32)
-    grey = (image @ _LUMA)[..., None]
-    image = grey + np.float32(rng.uniform(0.9, 1.5)) * (image - grey)
-    image = image + np.float32(rng.uniform(0.0, 0.015)) * (1 - image)  # flare
-    index = np.clip(image * (_LEVELS - 1), 0, _LEVELS - 1).astype(np.int32)
-    image = _SRGB[index] ** np.float32(rng.lognormal(0, 0.12))
-    scale = unit(image.shape)
-    blur = rng.choice([0.0, rng.uniform(0.3, 1.2)])
-    if blur:
-        image = ndimage.gaussian_filter(image, (blur * scale, blur * scale, 0), truncate=2.5)
-    shape = (image.shape[0], image.shape[1])
-    # JPEG keeps half the chroma resolution: coarse noise in colour, fine noise in lightness.
-    grain = rng.uniform(0.001, 0.012)
-    image = image + np.float32(grain) * rng.standard_normal(shape, dtype=np.float32)[..., None]
-    chroma = np.float32(grain * 0.6) * noise(rng, shape, 2.0)
-    image = image + chroma[..., None] * np.array([1, -0.5, -0.5], np.float32)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def generate(seed: int, index: int, *, width: int = 256, height: int = 192) -> SyntheticCase:
@@ -333,17 +287,28 @@ def generate(seed: int, index: int, *, width: int = 256, height: int = 192) -> S
     depth, angle, mask = _shape(plan, (height, width), rng)
     light = _skin(plan, (height, width), rng)
     skin = light.mean(axis=(0, 1))
-    light = _illuminate(_lesion(plan, light, depth, angle, rng), rng)
+    light = illuminate(_lesion(plan, light, depth, angle, rng), rng)
     for name in plan.artefacts:
         light = ARTEFACTS[name][1](light, mask, rng)
-    pair = Pair(f"SYNTH_{index:07d}", _photograph(light, skin, rng), mask)
+    pair = Pair(f"SYNTH_{index:07d}", photograph(light, skin, rng), mask)
     return SyntheticCase(pair, plan.skin_type, float(mask.mean()), plan.artefacts)
 
 
-def _write_case(pair: Pair, images: Path, masks: Path) -> None:
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the synthetic data set to {folder}",
+            problems=[f"{error.filename or folder}: {error.strerror or error}"],
+            fix="choose a folder that you may write to, on a disk with room, and run again",
+        ) from error
+
+
+def _write_pair(pair: Pair, images: Path, masks: Path) -> None:
     # 4:4:4 keeps thin hairs and borders in colour.
-    photo = images / f"{pair.case_id}.jpg"
-    Image.fromarray(pair.image).save(photo, quality=92, subsampling=0)
+    Image.fromarray(pair.image).save(images / f"{pair.case_id}.jpg", quality=92, subsampling=0)
     Image.fromarray(pair.mask.astype(np.uint8) * 255).save(masks / f"{pair.case_id}_Segmentation.png")
 
 
@@ -360,8 +325,8 @@ def write_dataset(
     """Write a data set in the layout of the ISIC 2016 challenge; the same arguments give the same bytes.
 
     Photos are ``<id>.jpg`` (quality 92, 4:4:4), masks ``<id>_Segmentation.png`` (8 bit, 0 and 255), in the folders
-    ``train_images``, ``train_masks``, ``test_images`` and ``test_masks`` of ``folder``, which are made where missing.
-    The indices of the test cases follow those of the training cases.
+    ``train_images``, ``train_masks``, ``test_images`` and ``test_masks``, made where missing. Test indices follow the
+    training ones.
 
     Args:
         folder: where to write; files of the same names are replaced.
@@ -371,24 +336,18 @@ def write_dataset(
 
     Raises:
         OutputError: when the folder or a file in it cannot be written.
-        ValueError: as :func:`generate`.
+        ValueError: as :func:`generate`, or for a negative number of cases.
     """
-    folders = DatasetFolders(*(folder / name for name in ("train_images", "train_masks", "test_images", "test_masks")))
-    try:
-        for place in (folders.train_images, folders.train_masks, folders.test_images, folders.test_masks):
+    if min(train, test) < 0:
+        raise ValueError(f"the numbers of cases must be 0 or more, got {train} and {test}")
+    places = [folder / name for name in ("train_images", "train_masks", "test_images", "test_masks")]
+    with _writing(folder):
+        for place in places:
             place.mkdir(parents=True, exist_ok=True)
-        for index in range(train + test):
-            case = generate(seed, index, width=width, height=height)
-            if index < train:
-                _write_case(case.pair, folders.train_images, folders.train_masks)
-            else:
-                _write_case(case.pair, folders.test_images, folders.test_masks)
-            if progress:
-                progress(index + 1, train + test)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the synthetic data set to {folder}",
-            problems=[f"{error.filename or folder}: {error.strerror or error}"],
-            fix="choose a folder that you may write to and a disk with room, then run again",
-        ) from error
-    return folders
+    for index in range(train + test):
+        pair = generate(seed, index, width=width, height=height).pair
+        with _writing(folder):
+            _write_pair(pair, *(places[:2] if index < train else places[2:]))
+        if progress:
+            progress(index + 1, train + test)
+    return DatasetFolders(*places)

@@ -29,7 +29,9 @@ class Augmentation:
         self._compose = mt.Compose(steps)
         self._seed = seed
 
-    def __call__(self, image: NDArray[np.uint8], mask: NDArray[np.uint8], epoch: int, index: int) -> dict[str, torch.Tensor]:
+    def __call__(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], epoch: int, index: int
+    ) -> dict[str, torch.Tensor]:
         """Transforms one item.
 
         Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from lesionseg.errors import ComparisonError, RunError
 from lesionseg.evaluation.runs import RunResult, scores_of
 from lesionseg.records import BoolMask, Case, Probability, RgbImage
 
+Dashes = Literal["-", "--", ":"]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -27,22 +29,31 @@ __all__ = ["dice_scatter", "loss_curves", "overlap_curves", "pick_cases", "sampl
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, GREY, RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
-EXTRA, MISSED = "#E69F00", "#0072B2"
+EXTRA, MISSED = "#E69F00", "#56B4E9"
 
 _DPI = 180
 _PER_KIND = 2
 _RUNS_PER_ROW = 3
+_GAP = 0.06
 # Panels are small; larger pictures would only swell the report.
 _THUMBNAIL = 320
 _NAME_LENGTH = 28
 
-_STYLE: dict[str, Any] = {
-    **{"font.family": "DejaVu Sans", "font.size": 8.5, "text.color": INK, "axes.labelcolor": INK},
-    **{"axes.edgecolor": GREY, "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False},
-    **{"axes.grid": True, "axes.grid.axis": "y", "grid.color": RULE, "grid.linewidth": 0.5, "axes.axisbelow": True},
-    **{"xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK},
-    **{"xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 3, "ytick.major.size": 3},
-    **{"legend.frameon": False, "lines.linewidth": 1.4, "figure.facecolor": "white", "savefig.facecolor": "white"},
+# Any: matplotlib's own type for this is a Literal of every key there is.
+_STYLE: Any = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon", "text.usetex"), False),
+    **dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), "white"),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "lines.linewidth": 1.4,
 }
 
 
@@ -90,11 +101,11 @@ def _finish_epochs(axes: Axes, label: str) -> None:
 
     axes.set_xlabel("Epoch")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
 
 
-def _legend(figure: Figure, results: Sequence[RunResult], styles: Mapping[str, str]) -> None:
+def _legend(figure: Figure, results: Sequence[RunResult], styles: Mapping[str, Dashes]) -> None:
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], color=_colour(i), linewidth=2) for i in range(len(results))]
@@ -214,26 +225,29 @@ def sample_panels(results: Sequence[RunResult], cases: Sequence[Case]) -> bytes:
         RunError: a probability map has another size than the true mask.
     """
     chunks = [results[i : i + _RUNS_PER_ROW] for i in range(0, len(results), _RUNS_PER_ROW)]
-    columns = 2 + 2 * len(chunks[0])
-    width = max(7.2, 1.4 * columns)
+    # A narrow column sets each run's pair of pictures apart.
+    ratios = [1.0, 1.0] + [_GAP, 1.0, 1.0] * len(chunks[0])
+    width = max(7.2, 1.4 * sum(ratios))
     loaded = [(case, *_load(case)) for case in cases]
     tallest = max(truth.shape[0] / truth.shape[1] for _, _, truth in loaded)
-    row_height = width / columns * min(tallest, 1.5) + 0.28
+    height = (width / sum(ratios) - 0.08) * min(tallest, 1.5) + 0.26
+    rows = len(loaded) * len(chunks)
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(len(loaded) * len(chunks), columns, squeeze=False)
+        figure.get_layout_engine().set(w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0)  # type: ignore[union-attr,call-arg]
+        grid = figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios)
         for axes in grid.flat:
             axes.set_axis_off()
         for block, (case, photo, truth) in enumerate(loaded):
             first = block * len(chunks)
-            _show(grid[first, 0], photo, _plain(case.case_id))
+            _show(grid[first, 0], photo, _plain(case.case_id, 20))
             _show(grid[first, 1], _colours(truth, truth), "true mask")
             for offset, chunk in enumerate(chunks):
                 for index, result in enumerate(chunk):
-                    _show_run(grid[first + offset, 2 + 2 * index :][:2], result, case, truth)
+                    _show_run(grid[first + offset, 3 + 3 * index :][:2], result, case, truth)
         _panel_legend(figure)
 
-    return _render(draw, width, row_height * len(loaded) * len(chunks) + 0.5)
+    return _render(draw, width, height * rows + 0.28)
 
 
 def _load(case: Case) -> tuple[RgbImage, BoolMask]:
@@ -253,7 +267,7 @@ def _small(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _show(axes: Axes, picture: NDArray[Any], title: str, **look: Any) -> None:
     axes.imshow(picture, interpolation="nearest", **look)
-    axes.set_title(title, fontsize=7, pad=2.5)
+    axes.set_title(title, fontsize=7, pad=2.5, loc="left")
 
 
 def _show_run(pair: NDArray[Any], result: RunResult, case: Case, truth: BoolMask) -> None:

@@ -27,7 +27,18 @@ from numpy.typing import NDArray
 from lesionseg.errors import ComparisonError, RunError
 from lesionseg.evaluation.metrics import METRICS
 
-__all__ = ["HISTORY", "SCORES", "RunResult", "check_comparable", "groups_of", "load_run", "scores_of", "shorten"]
+__all__ = [
+    "HISTORY",
+    "SCORES",
+    "RunResult",
+    "check_comparable",
+    "epoch_table",
+    "groups_of",
+    "load_run",
+    "per_image_table",
+    "scores_of",
+    "shorten",
+]
 
 SCORES = (*METRICS, "soft_dice", "soft_iou")
 """Score columns of ``per_image.csv``, each in [0, 1]."""
@@ -143,7 +154,9 @@ def _read_table(path: Path, numbers: Sequence[str], problems: list[str], key: st
         with warnings.catch_warnings():
             # Pandas only warns of rows that are longer than the header, and drops their ends.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig").fillna(
+                ""
+            )
     except OSError as error:
         problems.append(f"{path}: {error.strerror}")
         return pd.DataFrame()
@@ -160,7 +173,7 @@ def _read_table(path: Path, numbers: Sequence[str], problems: list[str], key: st
         if wrong.size:
             problems.append(f"{path}: {name} is not a finite number in {shorten([f'row {i + 2}' for i in wrong])}")
         frame[name] = values
-    return frame.fillna("")
+    return frame
 
 
 def _number(cell: object) -> float:
@@ -224,6 +237,20 @@ def groups_of(result: RunResult) -> list[str] | None:
     column = result.per_image.set_index("case_id")["group"].sort_index()
     groups = [str(group) or str(case_id) for case_id, group in column.items()]
     return groups if len(set(groups)) < len(groups) else None
+
+
+def epoch_table(results: Sequence[RunResult]) -> pd.DataFrame:
+    """Every epoch of every run: ``run`` and the columns ``HISTORY``."""
+    frames = [r.history.loc[:, list(HISTORY)].assign(run=r.name, epoch=r.history["epoch"].astype(int)) for r in results]
+    return pd.concat(frames, ignore_index=True)[["run", *HISTORY]]
+
+
+def per_image_table(results: Sequence[RunResult]) -> pd.DataFrame:
+    """One row per run and case: ``run`` and the columns of ``per_image.csv``, empty where a run lacks a label."""
+    # A label column of the manifest may be called run as well.
+    frames = [r.per_image.rename(columns={"run": "label_run"}).assign(run=r.name) for r in results]
+    table = pd.concat(frames, ignore_index=True).fillna("")
+    return table[["run", *(name for name in table if name != "run")]]
 
 
 def check_comparable(results: Sequence[RunResult]) -> None:

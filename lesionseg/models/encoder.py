@@ -76,8 +76,9 @@ class Encoder(nn.Module):
             ShapeError: the batch has another shape.
         """
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % STRIDE or image.shape[3] % STRIDE:
+            shape = " x ".join(map(str, image.shape))
             raise ShapeError(
-                f"the model takes N x 3 x H x W with H and W multiples of {STRIDE}, not {' x '.join(map(str, image.shape))}",
+                f"the model takes N x 3 x H x W with H and W multiples of {STRIDE}, not {shape}",
                 fix="resize or pad the pictures",
             )
         with torch.no_grad() if self.frozen else nullcontext():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,7 +33,7 @@ class EncoderSpec:
         bn_eps: BatchNorm's epsilon.
         pad_type: timm's padding; ``""`` is symmetric, ``"same"`` is TensorFlow's.
         source: ``imagenet``, ``random`` or the weights file's name.
-        sha256: hex digest of the weights file, or of the tensors when there is no file; empty for ``random``.
+        sha256: hex digest of the weights file; empty for ``random``.
     """
 
     mean: Triple = IMAGENET_MEAN
@@ -77,21 +79,29 @@ def load_encoder_weights(source: str) -> EncoderWeights:
 
 def _download() -> EncoderWeights:
     import timm
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    cfg = timm.get_pretrained_cfg(ARCHITECTURE)
+    place = {"repo_id": cfg.hf_hub_id, "filename": "model.safetensors"}
     try:
-        net = timm.create_model(ARCHITECTURE, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        try:
+            path = hf_hub_download(**place, local_files_only=True)
+        except LocalEntryNotFoundError:
+            # The hub's client would retry for a minute before it tells that there is no network.
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+            path = hf_hub_download(**place)
+    except (OSError, LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise WeightsError(
-            "the ImageNet weights could not be downloaded",
+            "the ImageNet weights are not in the local cache and could not be downloaded",
             problems=[" ".join(str(error).split())[:200]],
-            fix="connect to the internet, or set model.encoder_weights to a safetensors file with the weights of timm's "
-            f"{ARCHITECTURE} (on a connected machine: timm.create_model({ARCHITECTURE!r}, pretrained=True, num_classes=0), "
-            "then safetensors.torch.save_model), or to 'random'",
+            fix="connect to the internet; or set model.encoder_weights to a safetensors file with the weights of "
+            f"timm's {ARCHITECTURE} (on a connected machine: timm.create_model({ARCHITECTURE!r}, pretrained=True, "
+            "num_classes=0), then safetensors.torch.save_model); or set it to 'random'",
         ) from error
-    state = net.state_dict()
-    cfg = net.pretrained_cfg
-    spec = EncoderSpec(_triple(cfg["mean"]), _triple(cfg["std"]), source="imagenet", sha256=_digest(state))
+    weights = _from_file(Path(path))
+    spec = replace(weights.spec, mean=_triple(cfg.mean), std=_triple(cfg.std), source="imagenet")
+    state = {name: value for name, value in (weights.state or {}).items() if not name.startswith("classifier.")}
     return EncoderWeights(spec, state)
 
 
@@ -124,11 +134,3 @@ def _triple(values: Any) -> Triple:
     if len(numbers) != 3:
         raise ValueError(f"expected three numbers, one a channel, got {len(numbers)}")
     return numbers
-
-
-def _digest(state: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

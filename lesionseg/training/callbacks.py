@@ -1,6 +1,7 @@
 """What may happen after an epoch. A callback is a function from the history to a reason to stop, or None.
 
-Callbacks read nothing but the history, which is part of the checkpoint, so a resumed run stops where an unbroken one does.
+Callbacks read nothing but the history, which is part of the checkpoint, so a resumed run stops where an unbroken one
+does.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def loop_callbacks(config: LoopConfig) -> list[Callback]:
     """The callbacks that a config asks for."""
     callbacks: list[Callback] = []
     if config.stop_at:
-        callbacks.append(stop_at(dict(config.stop_at)))
+        callbacks.append(stop_at({str(metric): target for metric, target in config.stop_at.items()}))
     if config.patience is not None:
         callbacks.append(early_stopping(config.best_metric, config.patience))
     return callbacks

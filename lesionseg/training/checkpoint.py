@@ -43,7 +43,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch
     """An optimiser's state as named tensors, and its groups as JSON values."""
     state = optimizer.state_dict()
     tensors = {
-        f"{index}.{name}": torch.as_tensor(value) for index, slot in state["state"].items() for name, value in slot.items()
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, slot in state["state"].items()
+        for name, value in slot.items()
     }
     groups = tuple({k: list(v) if isinstance(v, tuple) else v for k, v in g.items()} for g in state["param_groups"])
     return tensors, groups
@@ -150,7 +152,9 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
     """
     header = _read_json(file)
     if header.get("format") != _FORMAT:
-        raise RunError(f"{file} has the checkpoint format {header.get('format')!r}, not {_FORMAT}", fix="train it again")
+        raise RunError(
+            f"{file} has the checkpoint format {header.get('format')!r}, not {_FORMAT}", fix="train it again"
+        )
     try:
         return Checkpoint(
             config=header["config"],
@@ -172,7 +176,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first") from error
+        raise RunError(
+            f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first"
+        ) from error
     except ValueError as error:
         raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
     if not isinstance(content, dict):

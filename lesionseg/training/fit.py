@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from lesionseg.training.optim import build_optimizer, learning_rates
 
 __all__ = ["FitResult", "Progress", "fit"]
 
+Row = Mapping[str, Any]
 _MEASURES = ("val_loss", "val_dice", "val_iou", "val_soft_dice", "val_soft_iou")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands; ``metrics`` is the last finished epoch's history row, empty before it."""
+    """Where a training stands."""
 
     epoch: int
     epochs: int
@@ -40,7 +41,6 @@ class Progress:
     steps: int
     loss: float
     images_per_second: float
-    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,20 @@ class _State:
     best: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What a step works with."""
+
+    config: RunConfig
+    accelerator: Accelerator
+    net: torch.nn.Module
+    optimizer: Any
+    order: EpochSampler
+    batches: Any
+    loss_of: Loss
+    names: Sequence[str]
+
+
 def fit(
     config: RunConfig,
     model: SegmentationModel,
@@ -75,13 +89,14 @@ def fit(
     resume_from: Checkpoint | None = None,
     callbacks: Sequence[Callback] = (),
     on_step: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
     stop_requested: Callable[[], bool] = lambda: False,
     names: Sequence[str] = (),
 ) -> FitResult:
     """Trains a model and leaves ``history.csv`` and ``checkpoints/`` in the run folder.
 
-    Every random number is a function of (seed, epoch, index) or (seed, step), so k epochs and a resume of n - k epochs give
-    the same weights as n epochs, bit for bit on CPU at an equal number of threads.
+    Every random number is a function of (seed, epoch, index) or (seed, step), so k epochs and a resume of n - k epochs
+    give the same weights as n epochs, bit for bit on CPU at an equal number of threads.
 
     Args:
         config: the run's settings.
@@ -91,6 +106,7 @@ def fit(
         resume_from: a checkpoint to go on from.
         callbacks: asked after each epoch, besides those of the config.
         on_step: told after each step.
+        on_epoch: told of each finished epoch's history row, once it is saved.
         stop_requested: asked after each step; True saves and ends the training as ``interrupted``.
         names: case ids of the training pairs, for messages.
 
@@ -103,68 +119,77 @@ def fit(
         model.encoder.freeze()
     model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, config.optim)
-    state = _State()
-    if resume_from is not None:
-        state = _restore(resume_from, model, optimizer)
-    loop, loss_of = config.loop, LOSSES[config.optim.loss]
+    state = _State() if resume_from is None else _restore(resume_from, model, optimizer)
+    loop = config.loop
     order = EpochSampler(len(train), loop.batch_size, loop.seed)
     batches = make_loader(train, order, config.data.workers)
     val_batches = make_loader(validation, EpochSampler(len(validation), loop.batch_size), 0)
     net, optimizer, batches, val_batches = accelerator.prepare(model, optimizer, batches, val_batches)
+    parts = _Parts(config, accelerator, net, optimizer, order, batches, LOSSES[config.optim.loss], names)
 
     def save(*, is_best: bool) -> None:
         if accelerator.is_main_process:
-            plain = accelerator.unwrap_model(net)
-            save_checkpoint(_snapshot(config, plain, optimizer, state), run / FOLDER, is_best=is_best, keep=loop.keep_checkpoints)
+            snapshot = _snapshot(config, accelerator.unwrap_model(net), optimizer, state)
+            save_checkpoint(snapshot, run / FOLDER, is_best=is_best, keep=loop.keep_checkpoints)
             write_atomic(run / "history.csv", history_csv(state.history))
 
-    steps = len(order)
     while state.epoch < loop.epochs:
         if reason := _stop_reason(state, [*loop_callbacks(loop), *callbacks]):
             return FitResult("stopped", reason, tuple(state.history))
-        order.epoch, order.start = state.epoch, state.step
-        net.train()
-        started = time.perf_counter()
-        for batch in batches:
-            _set_rates(optimizer, config, state.epoch * steps + state.step)
-            torch.manual_seed(_dropout_seed(loop.seed, state.epoch * steps + state.step))
-            loss = loss_of(net(batch["image"].contiguous(memory_format=torch.channels_last)), batch["mask"].float())
-            if not math.isfinite(loss.item()):
-                raise _not_finite(accelerator.unwrap_model(net), batch, state, names)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            optimizer.step()
-            state.step += 1
-            state.images += len(batch["index"])
-            state.loss_sum += loss.item() * len(batch["index"])
-            speed = state.images / (state.seconds + time.perf_counter() - started)
-            on_step(
-                Progress(
-                    state.epoch + 1, loop.epochs, state.step, steps, loss.item(), speed, state.history[-1] if state.history else {}
-                )
-            )
-            if stop_requested() and state.step < steps:
-                state.seconds += time.perf_counter() - started
-                save(is_best=False)
-                return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
-        state.seconds += time.perf_counter() - started
-        measures = _validate(accelerator, net, val_batches, loss_of)
-        _end_epoch(state, config, measures)
+        _train_epoch(parts, state, on_step, stop_requested)
+        if state.step < len(order):
+            save(is_best=False)
+            return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
+        _end_epoch(state, config, _validate(parts, val_batches))
         save(is_best=state.best["epoch"] == state.epoch)
-        if stop_requested():
+        on_epoch(state.history[-1])
+        if stop_requested() and state.epoch < loop.epochs:
             return FitResult("interrupted", f"after epoch {state.epoch}", tuple(state.history))
-    return FitResult("finished", f"{loop.epochs} epochs", tuple(state.history))
+    return FitResult("finished", f"{state.epoch} epochs", tuple(state.history))
+
+
+def _train_epoch(
+    parts: _Parts, state: _State, on_step: Callable[[Progress], None], stop_requested: Callable[[], bool]
+) -> None:
+    """Trains from where the state stands to the epoch's end, or to the step after which a stop is requested."""
+    config, order, optimizer = parts.config, parts.order, parts.optimizer
+    order.epoch, order.start = state.epoch, state.step
+    parts.net.train()
+    started, before = time.perf_counter(), state.seconds
+    for batch in parts.batches:
+        step = state.epoch * len(order) + state.step
+        _set_rates(optimizer, config, step)
+        # One fresh generator state per step: resuming inside an epoch needs no saved random state.
+        torch.manual_seed(int(np.random.default_rng((config.loop.seed, step)).integers(2**63)))
+        loss = parts.loss_of(*_forward(parts.net, batch))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _not_finite(parts, batch, state)
+        optimizer.zero_grad(set_to_none=True)
+        parts.accelerator.backward(loss)
+        optimizer.step()
+        state.step += 1
+        state.images += len(batch["index"])
+        state.loss_sum += value * len(batch["index"])
+        state.seconds = before + time.perf_counter() - started
+        on_step(_progress(state, config, len(order), value))
+        if stop_requested():
+            return
+
+
+def _forward(net: torch.nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits and truth, both ``float N 1 H W``."""
+    return net(batch["image"].contiguous(memory_format=torch.channels_last)), batch["mask"].float()
+
+
+def _progress(state: _State, config: RunConfig, steps: int, loss: float) -> Progress:
+    return Progress(state.epoch + 1, config.loop.epochs, state.step, steps, loss, state.images / state.seconds)
 
 
 def _stop_reason(state: _State, callbacks: Sequence[Callback]) -> str:
     if not state.history or state.step:
         return ""
     return "; ".join(reason for callback in callbacks if (reason := callback(state.history)))
-
-
-def _dropout_seed(seed: int, step: int) -> int:
-    # One fresh generator state per step: resuming inside an epoch needs no saved random state.
-    return int(np.random.default_rng((seed, step)).integers(2**63))
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, config: RunConfig, step: int) -> None:
@@ -192,14 +217,15 @@ def _end_epoch(state: _State, config: RunConfig, measures: dict[str, float]) -> 
 
 
 @torch.inference_mode()
-def _validate(accelerator: Accelerator, net: torch.nn.Module, batches: Any, loss_of: Loss) -> dict[str, float]:
+def _validate(parts: _Parts, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
     """Means of per-image values over the validation part, at the training size."""
-    net.eval()
+    parts.net.eval()
     rows = []
     for batch in batches:
-        logits, truth = net(batch["image"].contiguous(memory_format=torch.channels_last)), batch["mask"].float()
-        losses = torch.stack([loss_of(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
-        rows.append(accelerator.gather_for_metrics(torch.cat((losses[:, None], _overlaps(logits, truth)), dim=1)))
+        logits, truth = _forward(parts.net, batch)
+        losses = torch.stack([parts.loss_of(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
+        values = torch.cat((losses[:, None], _overlaps(logits, truth)), dim=1)
+        rows.append(parts.accelerator.gather_for_metrics(values))
     means = torch.cat(rows).double().mean(dim=0)
     return dict(zip(_MEASURES, means.tolist(), strict=True))
 
@@ -216,18 +242,18 @@ def _overlaps(logits: Tensor, truth: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _not_finite(model: SegmentationModel, batch: dict[str, Tensor], state: _State, names: Sequence[str]) -> NonFiniteError:
-    """Finds out which pictures give non-finite logits by themselves; none means that the weights or the step are at fault."""
-    model.eval()
+def _not_finite(parts: _Parts, batch: dict[str, Tensor], state: _State) -> NonFiniteError:
+    """Finds the pictures whose logits are not finite by themselves; if none are, the weights are at fault."""
+    model = parts.accelerator.unwrap_model(parts.net).eval()
     indices = batch["index"].tolist()
     with torch.no_grad():
         bad = [i for i, image in zip(indices, batch["image"], strict=True) if not model(image[None]).isfinite().all()]
-    called = [names[i] if i < len(names) else f"item {i}" for i in (bad or indices)]
+    called = [parts.names[i] if i < len(parts.names) else f"item {i}" for i in (bad or indices)]
     where = "these pictures" if bad and len(bad) < len(indices) else "a batch with these pictures"
     return NonFiniteError(
         f"epoch {state.epoch + 1}, step {state.step + 1}: the loss is not finite on {where}",
         problems=called,
-        fix="look at these files; if they are fine, lower the learning rates, then go on from the last checkpoint with --resume",
+        fix="look at these files; if they are fine, lower the learning rates; --resume goes on from the last one saved",
     )
 
 

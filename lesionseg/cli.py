@@ -1,0 +1,220 @@
+"""The command line: one command, one call into the library. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from lesionseg import RESEARCH_USE, __version__
+from lesionseg.errors import ConfigError, LesionsegError
+
+BAD_INPUT, PARTIAL, INTERRUPTED = 2, 3, 130
+
+app = typer.Typer(
+    help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data = typer.Typer(help=f"Pair and describe data sets. {RESEARCH_USE}", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(data, name="data")
+
+Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's relative paths start from.")]
+ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
+Split = Annotated[str, typer.Option(help="Which cases are scored.")]
+out, err = Console(), Console(stderr=True)
+
+
+def _example(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n\n".join(f"  {line}" for line in lines) + f"\n\n{RESEARCH_USE}"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"lesionseg {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@data.command(
+    "pair",
+    epilog=_example(
+        "lesionseg data pair --images train/photos --masks train/masks --output data_manifests/mine.csv",
+        "lesionseg data pair --images A --masks B --test-images C --test-masks D --labels dx.csv --output m.csv",
+    ),
+)
+def data_pair(
+    images: Annotated[Path, typer.Option(help="Folder with the training photos.")],
+    masks: Annotated[Path, typer.Option(help="Folder with their masks.")],
+    output: Annotated[Path, typer.Option(help="The manifest CSV to write.")],
+    test_images: Annotated[Path | None, typer.Option(help="Folder with the test photos.")] = None,
+    test_masks: Annotated[Path | None, typer.Option(help="Folder with their masks.")] = None,
+    labels: Annotated[list[Path] | None, typer.Option(help="CSV of case id and diagnosis; repeatable.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV of case id and patient or lesion.")] = None,
+) -> None:
+    """Match photos with masks by id and write a manifest; every mismatch is listed, none is guessed."""
+    from lesionseg import api
+
+    manifest = api.pair(
+        images, masks, output, test_images=test_images, test_masks=test_masks, labels=labels or (), groups=groups
+    )
+    counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}
+    out.print(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
+
+
+@app.command(
+    epilog=_example(
+        "lesionseg train --config isic2016-frozen --name frozen",
+        "lesionseg train --config configs/isic2016-finetuned.yaml --name finetuned loop.epochs=20 optim.loss=bce_dice",
+        "lesionseg train --name frozen --resume",
+    )
+)
+def train(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Any config key, as key.subkey=value.")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML file, or the name of a shipped config.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "run",
+    runs: Runs = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """Train a run into RUNS/NAME, or go on with one. Ctrl-C saves and exits 130."""
+    from lesionseg import api, console
+
+    _require_train_input(config, overrides, resume)
+    with console.training_bar(out, name, lambda info: _announce(info, runs / name)) as watcher:
+        source: str | dict[str, Any] | None = config or (None if resume else {})
+        result = api.train(source, runs / name, overrides=overrides or (), resume=resume, watcher=watcher)
+    out.print(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
+    if result.status == "interrupted":
+        out.print(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _require_train_input(config: str | None, overrides: list[str] | None, resume: bool) -> None:
+    if config or overrides or resume:
+        return
+    from lesionseg.config import shipped_names
+
+    names = ", ".join(shipped_names("configs", ".yaml"))
+    raise ConfigError(
+        "train needs a config, and through it a manifest of photos and masks",
+        problems=[
+            f"with a shipped config: lesionseg train --config NAME --name RUN   (NAME is one of {names})",
+            "with your own data: lesionseg data pair ... --output m.csv, then lesionseg train data.manifest=m.csv",
+            "without any data: lesionseg demo",
+        ],
+    )
+
+
+def _announce(info: dict[str, Any], run: Path) -> None:
+    counts, weights = info["parameters"], info["encoder_weights"]
+    manifest = info["manifest"]
+    out.print(
+        f"{escape(str(run))}: {manifest['train']} training and {manifest['val']} validation pairs of "
+        f"{escape(manifest['name'])}; "
+        f"{counts['trainable']:,} of {counts['total']:,} parameters train; encoder from {escape(weights['source'])}",
+        highlight=False,
+    )
+
+
+@app.command(epilog=_example("lesionseg evaluate --model runs/finetuned --manifest isic2016 --split test"))
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A run folder.")],
+    manifest: ManifestOption = None,
+    root: Root = None,
+    split: Split = "test",
+) -> None:
+    """Score a run on a split, at each mask's own size, into RUN/evaluation/SPLIT."""
+    from lesionseg import api, console
+    from lesionseg.evaluation.report import render_terminal
+
+    with console.counter(out, f"{model.name}: scoring") as progress:
+        result = api.evaluate(model, manifest=manifest, root=root, split=split, progress=progress)
+    out.print(render_terminal([result]))
+
+
+@app.command(epilog=_example("lesionseg report --compare frozen,finetuned"))
+def report(
+    compare: Annotated[str, typer.Option(help="Names of runs, with commas.")],
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="Folder of the report; by default RUNS/report-NAMES.")] = None,
+    manifest: ManifestOption = None,
+    root: Root = None,
+    split: Split = "test",
+) -> None:
+    """Compare runs on the same cases: one self-contained HTML, CSVs and PNGs. Scores runs first where needed."""
+    from lesionseg import api, console
+    from lesionseg.evaluation.report import render_terminal
+
+    names = [name.strip() for name in compare.split(",") if name.strip()]
+    folder = output or runs / ("report-" + "-".join(names))
+    with console.counter(out, "scoring") as progress:
+        results, files = api.compare(
+            [runs / name for name in names], folder, manifest=manifest, root=root, split=split, progress=progress
+        )
+    out.print(render_terminal(results))
+    out.print(f"report -> {escape(str(files.html))}", highlight=False)
+
+
+@app.command(
+    epilog=_example(
+        "lesionseg predict photos/ --model runs/finetuned --output masks/",
+        "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay --save-probabilities",
+    )
+)
+def predict(
+    source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
+    model: Annotated[Path, typer.Option(help="A run folder.")],
+    output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write contour pictures.")] = False,
+    save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Also write 8-bit maps.")] = False,
+    mask_format: Annotated[str, typer.Option("--format", help="png or nifti.")] = "png",
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Lesion where the probability is at least this.")
+    ] = 0.5,
+) -> None:
+    """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""
+    from lesionseg import api, console
+    from lesionseg.inference.folder import PredictOptions
+
+    options = PredictOptions(
+        threshold=threshold, format=mask_format, overlay=overlay, save_probabilities=save_probabilities
+    )
+    with console.counter(out, "predicting") as progress:
+        result = api.predict(source, model, output, options, progress=progress)
+    out.print(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
+    if result.failed:
+        raise typer.Exit(PARTIAL)
+
+
+@app.command(epilog=_example("lesionseg demo", "lesionseg demo --output /tmp/demo"))
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
+) -> None:
+    """The whole way on generated photos, offline: pair, train frozen and fine-tuned, compare, predict."""
+    from lesionseg.demo import run_demo
+
+    run_demo(output, out)
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one message and exit code 2, a bug in its traceback."""
+    try:
+        app()
+    except LesionsegError as error:
+        err.print(f"[bold red]Error[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,353 @@
+"""A folder of photos in, a folder of masks and ``predictions.csv`` out; can be stopped at any moment and gone on with.
+
+Every finished photo is a row of ``predictions.partial.csv`` at once; at the end the rows become ``predictions.csv``. A
+later run uses an output again where the row's hashes show that nothing has changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import threading
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
+from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.inference.predictor import Predictor
+from lesionseg.inference.stages import (
+    OUTPUTS,
+    Decoded,
+    PredictOptions,
+    decode,
+    encode,
+    encode_table,
+    infer,
+    overlapped,
+    safe_cell,
+)
+from lesionseg.records import Probability
+
+__all__ = ["COLUMNS", "PARTIAL", "TABLE", "FolderResult", "Photo", "PredictOptions", "list_photos", "predict_folder"]
+
+TABLE = "predictions.csv"
+PARTIAL = "predictions.partial.csv"
+COLUMNS = (
+    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "seconds"),
+    *("model_sha256", "photo_sha256", "mask_sha256", "probability_sha256", "overlay_sha256"),
+    *("threshold", "status", "error"),
+)
+"""Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
+
+Row = Mapping[str, str]
+Progress = Callable[[int, int], None]
+
+# Hidden files and folders, and ISIC 2017's companion pictures.
+_NOT_PHOTOS = re.compile(r"^\.|_superpixels\.", re.IGNORECASE)
+_NAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class FolderResult:
+    """What became of a folder.
+
+    Attributes:
+        output: where the masks are.
+        table: ``predictions.csv``, one row per photo, sorted by file.
+        done: photos predicted now.
+        reused: photos whose outputs of an earlier run were still right.
+        failed: photos that could not be used; the table says why.
+    """
+
+    output: Path
+    table: Path
+    done: int
+    reused: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo, and its path relative to the source folder."""
+
+    path: Path
+    file: PurePath
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    row: Row
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    photo: Photo
+    decoded: Decoded
+    seconds: float
+
+
+def predict_folder(
+    source: Path,
+    predictor: Predictor,
+    output: Path,
+    options: PredictOptions | None = None,
+    progress: Progress | None = None,
+) -> FolderResult:
+    """Writes a mask for each photo, at the photo's own size, and ``predictions.csv``.
+
+    Masks are named ``<stem>_segmentation.png`` (or ``.nii.gz``), in sub-folders as in the source. A photo that cannot
+    be used is recorded and the others go on. The table holds the photos of this run only.
+
+    Args:
+        source: a photo, or a folder that is searched with its sub-folders.
+        predictor: the model.
+        output: a folder; nothing in it is ever taken for a photo.
+        options: what is written; by default PNG masks at the threshold 0.5.
+        progress: called with (done, total) after each photo.
+
+    Raises:
+        DataError: there is no photo, the source lies in the output folder, or two photos would share an output.
+        OutputError: the output cannot be written, or holds a ``predictions.csv`` of something else.
+        NonFiniteError: the model gives NaN.
+    """
+    photos = list_photos(source, output)
+    _refuse_shared_names(photos)
+    previous = _read_rows(output / TABLE) | _read_rows(output / PARTIAL)
+    outcomes = []
+    with _journal(output / PARTIAL, previous.values()) as record:
+        work = _Work(predictor, output, options or PredictOptions(), previous, record)
+        # Closed before the journal is: an interrupted run still records the photos under way.
+        with closing(work.through(photos)) as finished:
+            for number, outcome in enumerate(finished, start=1):
+                outcomes.append(outcome)
+                if progress:
+                    progress(number, len(photos))
+    write_atomic(output / TABLE, encode_table(COLUMNS, [outcome.row for outcome in outcomes]))
+    (output / PARTIAL).unlink(missing_ok=True)
+    reused = sum(outcome.reused for outcome in outcomes)
+    failed = sum(outcome.row["status"] == "failed" for outcome in outcomes)
+    return FolderResult(output, output / TABLE, len(outcomes) - reused - failed, reused, failed)
+
+
+def list_photos(source: Path, output: Path) -> list[Photo]:
+    """The photos of a folder and its sub-folders, sorted by relative path; or the one photo that ``source`` is.
+
+    Left out are hidden files and folders, the output folder, and output folders of earlier runs in sub-folders.
+
+    Raises:
+        DataError: there is no photo, the source lies in the output folder, or a folder cannot be listed.
+    """
+    if not source.is_dir() and not source.is_file():
+        reason = "is neither a photo nor a folder" if source.exists() else "does not exist"
+        raise DataError(f"{source} {reason}", fix="pass a photo, or a folder of photos")
+    if source.resolve().is_relative_to(output.resolve()):
+        raise DataError(
+            f"{source} lies in the output folder {output}, so masks and photos would mix",
+            fix="choose an output folder that does not hold the photos",
+        )
+    if source.is_file():
+        return [Photo(source, PurePath(source.name))]
+    photos = [Photo(path, path.relative_to(source)) for path in _walk(source, output.resolve())]
+    if not photos:
+        raise DataError(f"{source} holds no photo ({', '.join(IMAGE_SUFFIXES)})", fix="pass the folder of the photos")
+    return sorted(photos, key=lambda photo: photo.file.as_posix())
+
+
+def _walk(source: Path, output: Path) -> Iterator[Path]:
+    """Paths that look like photos; links to folders are followed, except back up into a folder they are in."""
+    folders: list[tuple[Path, tuple[Path, ...]]] = [(source, ())]
+    while folders:
+        folder, above = folders.pop()
+        real = folder.resolve()
+        if real in above or real.is_relative_to(output) or (above and _is_output(folder)):
+            continue
+        try:
+            entries = [entry for entry in folder.iterdir() if not _NOT_PHOTOS.search(entry.name)]
+        except OSError as error:
+            raise DataError(
+                f"{folder} cannot be listed: {error.strerror}", fix="make it readable, or move it"
+            ) from error
+        for entry in entries:
+            if entry.is_dir():
+                folders.append((entry, (*above, real)))
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                yield entry
+
+
+def _is_output(folder: Path) -> bool:
+    with suppress(OSError, OutputError):
+        return bool(_read_rows(folder / TABLE) or _read_rows(folder / PARTIAL))
+    return False
+
+
+def _refuse_shared_names(photos: Iterable[Photo]) -> None:
+    sharing = defaultdict(list)
+    for photo in photos:
+        # Names that differ only in case or in Unicode composition are one name on other file systems.
+        stem = photo.file.with_suffix("").as_posix()
+        sharing[unicodedata.normalize("NFC", stem).casefold()].append(photo.file.as_posix())
+    problems = [", ".join(files) for files in sharing.values() if len(files) > 1]
+    if problems:
+        raise DataError(
+            "these photos would share one mask file, as only the ending or upper and lower case differ",
+            problems=problems,
+            fix="rename all but one of each line, or move them to folders of their own",
+        )
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, str]]:
+    """File cell -> row, up to where a table is torn; nothing where there is no table."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}", fix="choose another output folder") from error
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found = {}
+    # A run that was killed while it wrote leaves half a row; that photo is done again.
+    with suppress(csv.Error):
+        header = next(rows, list(COLUMNS))
+        if header != list(COLUMNS):
+            raise OutputError(f"{path} is not a table of this program", fix="move it, or choose another output folder")
+        for cells in rows:
+            if len(cells) == len(COLUMNS):
+                found[cells[0]] = dict(zip(COLUMNS, cells, strict=True))
+    return found
+
+
+@contextmanager
+def _journal(path: Path, rows: Iterable[Row]) -> Iterator[Callable[[Row], None]]:
+    """``predictions.partial.csv`` with earlier rows; gives what adds a row to it, at once and from any thread."""
+    write_atomic(path, encode_table(COLUMNS, rows))
+    lock = threading.Lock()
+    with path.open("ab") as file:
+
+        def add(row: Row) -> None:
+            try:
+                with lock:
+                    file.write(encode_table(COLUMNS, [row], header=False))
+                    file.flush()
+            except OSError as error:
+                raise OutputError(f"{path} cannot be written: {error.strerror}", fix="free some space") from error
+
+        yield add
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """The stages with what they share: decoding and encoding in a pool, the model in the calling thread."""
+
+    predictor: Predictor
+    output: Path
+    options: PredictOptions
+    previous: Mapping[str, Row]
+    record: Callable[[Row], None]
+
+    def through(self, photos: Iterable[Photo]) -> Generator[_Outcome, None, None]:
+        """One outcome per photo, in order; when closed early, photos under way are finished and recorded."""
+        workers = min(4, os.cpu_count() or 1)
+        pool = ThreadPoolExecutor(workers)
+        try:
+            prepared = overlapped(pool, self._prepare, photos, 2 * workers)
+            yield from overlapped(pool, self._finish, map(self._infer, prepared), 2 * workers)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, photo: Photo) -> _Ready | _Outcome:
+        started = time.perf_counter()
+        try:
+            _refuse_long_name(photo)
+            data = read_bytes(photo.path)
+            row = self.previous.get(safe_cell(photo.file.as_posix()))
+            if row is not None and self._is_current(row, photo, hashlib.sha256(data).hexdigest()):
+                return _Outcome(row, reused=True)
+            decoded = decode(data, str(photo.path), self.predictor.height, self.predictor.width)
+        except ImageError as error:
+            return self._failed(photo, error)
+        return _Ready(photo, decoded, time.perf_counter() - started)
+
+    def _infer(self, item: _Ready | _Outcome) -> tuple[_Ready, Probability] | _Outcome:
+        if isinstance(item, _Outcome):
+            return item
+        started = time.perf_counter()
+        probability = infer(item.decoded, self.predictor)
+        return replace(item, seconds=item.seconds + time.perf_counter() - started), probability
+
+    def _finish(self, item: tuple[_Ready, Probability] | _Outcome) -> _Outcome:
+        outcome = item if isinstance(item, _Outcome) else self._write(*item)
+        if not outcome.reused:
+            self.record(outcome.row)
+        return outcome
+
+    def _write(self, ready: _Ready, probability: Probability) -> _Outcome:
+        started = time.perf_counter()
+        try:
+            encoded = encode(ready.decoded, probability, self.options.threshold, self._endings(ready.photo))
+        except ImageError as error:
+            return self._failed(ready.photo, error)
+        for ending, data in encoded.files.items():
+            write_atomic(self._path(ready.photo, ending), data)
+        kinds = replace(self.options, overlay=True, save_probabilities=True).endings
+        hashes = {
+            f"{kind}_sha256": hashlib.sha256(encoded.files[ending]).hexdigest()
+            for kind, ending in kinds.items()
+            if ending in encoded.files
+        }
+        mean = encoded.mean_probability
+        row = self._identity(ready.photo) | {
+            "width": str(ready.decoded.width),
+            "height": str(ready.decoded.height),
+            "lesion_pixels": str(encoded.lesion_pixels),
+            "lesion_fraction": repr(encoded.lesion_fraction),
+            "mean_probability": "" if mean is None else repr(mean),
+            "seconds": f"{ready.seconds + time.perf_counter() - started:.3f}",
+            "photo_sha256": ready.decoded.sha256,
+            "status": "ok",
+        }
+        return _Outcome(row | hashes)
+
+    def _failed(self, photo: Photo, error: ImageError) -> _Outcome:
+        return _Outcome(self._identity(photo) | {"status": "failed", "error": error.message})
+
+    def _identity(self, photo: Photo) -> dict[str, str]:
+        settings = {"model_sha256": self.predictor.sha256, "threshold": repr(float(self.options.threshold))}
+        return {"file": photo.file.as_posix()} | settings
+
+    def _is_current(self, row: Row, photo: Photo, sha256: str) -> bool:
+        expected = self._identity(photo) | {"file": row["file"], "photo_sha256": sha256, "status": "ok"}
+        return all(row[name] == value for name, value in expected.items()) and all(
+            _digest(self._path(photo, ending)) == row[f"{kind}_sha256"] for kind, ending in self.options.endings.items()
+        )
+
+    def _endings(self, photo: Photo) -> list[str]:
+        # What an earlier run left of this photo is renewed too: another model's overlay beside this mask misleads.
+        wanted = self.options.endings.values()
+        return [ending for ending in OUTPUTS if ending in wanted or self._path(photo, ending).exists()]
+
+    def _path(self, photo: Photo, ending: str) -> Path:
+        return self.output / f"{photo.file.with_suffix('')}{ending}"
+
+
+def _refuse_long_name(photo: Photo) -> None:
+    longest = max(len(os.fsencode(photo.file.stem + ending)) for ending in OUTPUTS)
+    if longest > _NAME_BYTES:
+        raise ImageError(f"{photo.path}: its name is too long to add to", fix="rename it")
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

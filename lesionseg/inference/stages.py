@@ -1,0 +1,241 @@
+"""decode | infer | encode as functions of one photo, and what runs them side by side.
+
+The photo is resized as in training, and the probability is brought to the photo's own size before it is thresholded.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from lesionseg.data.images import (
+    decode_photo,
+    encode_jpeg,
+    encode_mask_nifti,
+    encode_mask_png,
+    encode_probability_png,
+    resize_photo,
+    resize_probability,
+)
+from lesionseg.errors import ConfigError
+from lesionseg.inference.overlay import draw_outline
+from lesionseg.inference.predictor import Predictor
+from lesionseg.records import THRESHOLD, BoolMask, Prediction, Probability, RgbImage
+
+__all__ = [
+    "MASK_ENDINGS",
+    "OUTPUTS",
+    "OVERLAY_ENDING",
+    "PROBABILITY_ENDING",
+    "Decoded",
+    "Encoded",
+    "PredictOptions",
+    "decode",
+    "encode",
+    "encode_table",
+    "infer",
+    "overlapped",
+    "safe_cell",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MASK_ENDINGS = {"png": "_segmentation.png", "nifti": "_segmentation.nii.gz"}
+"""Mask format -> how the file's name ends after the photo's stem."""
+PROBABILITY_ENDING = "_probability.png"
+OVERLAY_ENDING = "_overlay.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """What is written of each photo.
+
+    Attributes:
+        threshold: lesion where the probability is at least this, in [0, 1].
+        format: of the mask, a key of ``MASK_ENDINGS``.
+        overlay: also write the photo with the mask's outline.
+        save_probabilities: also write the probability as an 8-bit grey picture.
+
+    Raises:
+        ConfigError: the threshold or the format does not exist.
+    """
+
+    threshold: float = THRESHOLD
+    format: str = "png"
+    overlay: bool = False
+    save_probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in MASK_ENDINGS:
+            raise ConfigError(f"there is no mask format {self.format!r}", fix=f"use one of: {', '.join(MASK_ENDINGS)}")
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"the threshold {self.threshold} is not in [0, 1]", fix=f"use {THRESHOLD}, the default")
+
+    @property
+    def endings(self) -> Mapping[str, str]:
+        """``mask``, ``probability`` and ``overlay``, as far as they are wanted -> the ending of the file's name."""
+        wanted = {"mask": MASK_ENDINGS[self.format]}
+        if self.save_probabilities:
+            wanted["probability"] = PROBABILITY_ENDING
+        if self.overlay:
+            wanted["overlay"] = OVERLAY_ENDING
+        return wanted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A photo, ready for the model.
+
+    Attributes:
+        name: how messages call it.
+        pixels: ``uint8 h w 3``, RGB, at the model's input size.
+        width, height: of the photo, in pixels.
+        sha256: hex digest of the photo's bytes.
+        data: the photo's bytes.
+    """
+
+    name: str
+    pixels: RgbImage
+    width: int
+    height: int
+    sha256: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What is written of one photo.
+
+    Attributes:
+        files: ending of the file's name -> bytes.
+        lesion_pixels: of the mask.
+        lesion_fraction: of the photo, in [0, 1].
+        mean_probability: inside the mask, in [0, 1]; None without a lesion.
+    """
+
+    files: Mapping[str, bytes]
+    lesion_pixels: int
+    lesion_fraction: float
+    mean_probability: float | None
+
+
+def decode(data: bytes, name: str, height: int, width: int) -> Decoded:
+    """Decodes a photo and resizes it to the model's input, as in training.
+
+    Args:
+        data: the file's bytes.
+        name: how messages call it.
+        height, width: of the model's input, in pixels.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    photo = decode_photo(data, name, at_least=(2 * height, 2 * width))
+    pixels = resize_photo(photo.pixels, height, width)
+    return Decoded(name, pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
+
+
+def infer(decoded: Decoded, predictor: Predictor) -> Probability:
+    """``float32 h w`` in [0, 1], at the model's input size."""
+    # A batch of one: in larger ones the last bits depend on the neighbours, and so would a pixel at the threshold.
+    probability: Probability = predictor.infer(decoded.pixels[None])[0]
+    return probability
+
+
+def encode(decoded: Decoded, probability: Probability, threshold: float, endings: Iterable[str]) -> Encoded:
+    """Brings a probability to the photo's own size, thresholds it there, and encodes what is asked for.
+
+    Args:
+        decoded: the photo.
+        probability: ``float32 h w`` in [0, 1], any size.
+        threshold: lesion where the probability is at least this.
+        endings: keys of ``OUTPUTS``.
+
+    Raises:
+        ImageError: the photo cannot be decoded at its full size.
+    """
+    prediction = Prediction(decoded.name, resize_probability(probability, decoded.height, decoded.width))
+    mask = prediction.mask(threshold)
+    lesion = int(np.count_nonzero(mask))
+    return Encoded(
+        files={ending: OUTPUTS[ending](decoded, prediction.probability, mask) for ending in endings},
+        lesion_pixels=lesion,
+        lesion_fraction=lesion / mask.size,
+        mean_probability=float(prediction.probability.mean(where=mask, dtype=np.float64)) if lesion else None,
+    )
+
+
+def _mask_png(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+    return encode_mask_png(mask)
+
+
+def _mask_nifti(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+    return encode_mask_nifti(mask)
+
+
+def _probability_png(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+    return encode_probability_png(probability)
+
+
+def _overlay_jpeg(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+    # Decoded anew: the model's input comes from a reduced scale, with and without an overlay the same.
+    return encode_jpeg(draw_outline(decode_photo(decoded.data, decoded.name).pixels, mask))
+
+
+OUTPUTS: dict[str, Callable[[Decoded, Probability, BoolMask], bytes]] = {
+    MASK_ENDINGS["png"]: _mask_png,
+    MASK_ENDINGS["nifti"]: _mask_nifti,
+    PROBABILITY_ENDING: _probability_png,
+    OVERLAY_ENDING: _overlay_jpeg,
+}
+"""Ending of a file's name -> its bytes, from the photo, the probability and the mask at the photo's own size."""
+
+
+def overlapped(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """Yields ``work(item)`` in the items' order, computed in the pool at most ``ahead`` items early.
+
+    What ``work`` raises is raised here, at its item's turn.
+    """
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def safe_cell(value: object) -> str:
+    """A table cell that no spreadsheet takes for a formula and that can be written as UTF-8; stable when repeated."""
+    text = repr(float(value)) if isinstance(value, float) else str(value)
+    # Names that are not UTF-8 hold surrogates; a bare carriage return would end the row for a reader.
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, header: bool = True) -> bytes:
+    """Rows as UTF-8 CSV: floats in full precision, cells that are missing empty, hostile ones neutralised."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow([safe_cell(name) for name in columns])
+    for row in rows:
+        writer.writerow([safe_cell(row.get(name, "")) for name in columns])
+    return text.getvalue().encode()

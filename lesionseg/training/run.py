@@ -1,0 +1,255 @@
+"""From a config to a run folder: manifest, split, model, ``run.json``, and ``fit``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from lesionseg.config import RunConfig, load_config
+from lesionseg.data.images import write_atomic
+from lesionseg.data.loader import PairDataset, decode_pairs
+from lesionseg.data.manifest import Manifest, read_manifest
+from lesionseg.data.splits import hold_out
+from lesionseg.data.transforms import augmentation
+from lesionseg.errors import ConfigError, RunError
+from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters, load_encoder_weights
+from lesionseg.records import Case, Checkpoint
+from lesionseg.training.callbacks import Callback
+from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
+from lesionseg.training.fit import FitResult, Progress, Row, fit
+from lesionseg.training.tracking import open_trackers
+
+__all__ = ["Watcher", "run_training"]
+
+_PACKAGES = ("lesionseg", "torch", "monai", "timm", "accelerate", "numpy", "pillow")
+# What may change between the start of a run and its resumption without making it another experiment.
+_CHANGEABLE = frozenset(
+    {f"loop.{key}" for key in ("epochs", "stop_at", "patience", "device", "threads", "keep_checkpoints", "trackers")}
+    | {f"data.{key}" for key in ("manifest", "root", "workers", "cache")}
+    | {"model.encoder_weights"}
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """What a caller wants to be told: ``run.json``, decoding as (done, total), each step, each epoch's row."""
+
+    on_decode: Callable[[int, int], None] = lambda done, total: None
+    on_step: Callable[[Progress], None] = lambda progress: None
+    on_epoch: Callable[[Row], None] = lambda row: None
+    on_start: Callable[[dict[str, Any]], None] = lambda info: None
+
+
+def run_training(
+    config: RunConfig | None,
+    run: Path,
+    *,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    watcher: Watcher | None = None,
+) -> FitResult:
+    """Trains a run into its folder.
+
+    SIGINT (Ctrl-C) and SIGTERM finish the step, save a checkpoint and end the run as ``interrupted``; a second one ends
+    it at once.
+
+    Args:
+        config: the settings; None on resuming, which takes the run's own.
+        run: the run folder; its name is the run's.
+        resume: go on from the newest checkpoint.
+        overrides: ``key.subkey=value`` words for a resumed run; only those that leave the experiment the same.
+        callbacks: asked after each epoch.
+        watcher: told of the progress.
+
+    Raises:
+        RunError: the folder holds a run already, or, on resuming, none.
+        LesionsegError: as the parts say.
+    """
+    watcher = watcher or Watcher()
+    if not _NAME.fullmatch(run.name):
+        raise RunError(f"{run.name!r} cannot be a run's name", fix="use letters, digits, '.', '_' and '-'")
+    checkpoint = _resumable(run) if resume else None
+    if checkpoint is not None:
+        config = _resumed_config(checkpoint, overrides, config)
+    elif config is None:
+        raise ConfigError("a new run needs a config", fix="pass --config, or data.manifest=FILE")
+    elif checkpoint_files(run / FOLDER):
+        raise RunError(
+            f"{run} holds a run already", fix="go on with --resume, choose another --name, or delete the folder"
+        )
+    if config.loop.threads:
+        torch.set_num_threads(config.loop.threads)
+    manifest = read_manifest(config.data.manifest, config.data.root)
+    train_cases, val_cases = _parts(manifest, config)
+    model = _model(config, checkpoint)
+    if config.optim.frozen:
+        model.encoder.freeze()
+    info = _describe(config, run.name, manifest, (train_cases, val_cases), model)
+    watcher.on_start(info)
+    train, validation = _datasets(config, train_cases, val_cases, watcher)
+    _write_info(run, info, "running", "")
+    with open_trackers(config.loop.trackers, run, info) as track, _stop_on_signal() as stop_requested:
+
+        def on_epoch(row: Row) -> None:
+            track(row)
+            watcher.on_epoch(row)
+
+        result = fit(
+            config,
+            model,
+            train,
+            validation,
+            run,
+            resume_from=checkpoint,
+            callbacks=callbacks,
+            on_step=watcher.on_step,
+            on_epoch=on_epoch,
+            stop_requested=stop_requested,
+            names=[case.case_id for case in train_cases],
+        )
+    _write_info(run, info, result.status, result.reason)
+    return result
+
+
+def _resumable(run: Path) -> Checkpoint:
+    return load_checkpoint(latest_checkpoint(run))
+
+
+def _resumed_config(checkpoint: Checkpoint, overrides: Sequence[str], config: RunConfig | None) -> RunConfig:
+    stored = dict(checkpoint.config)
+    wanted = load_config(config.model_dump() if config else stored, overrides).model_dump(mode="json")
+    changed = [
+        f"{section}.{key}: {stored[section].get(key)!r} in the run, {value!r} asked for"
+        for section, values in wanted.items()
+        for key, value in values.items()
+        if f"{section}.{key}" not in _CHANGEABLE and stored[section].get(key) != value
+    ]
+    if changed:
+        raise ConfigError(
+            "these settings are part of the run and cannot change on resuming",
+            problems=changed,
+            fix="leave them out, or start a new run under another --name",
+        )
+    return load_config(wanted)
+
+
+def _parts(manifest: Manifest, config: RunConfig) -> tuple[Sequence[Case], Sequence[Case]]:
+    train = manifest.split("train")
+    if any(case.split == "val" for case in manifest.cases):
+        return train, manifest.split("val")
+    return hold_out(train, config.data.validation_fraction, config.loop.seed)
+
+
+def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationModel:
+    if checkpoint is not None:
+        return build_model(ModelSpec.from_json(checkpoint.model_spec))
+    torch.manual_seed(config.loop.seed)
+    weights = load_encoder_weights(config.model.encoder_weights)
+    return build_model(ModelSpec(config.model.name, config.model.dropout, 1, weights.spec), weights)
+
+
+def _datasets(
+    config: RunConfig, train: Sequence[Case], val: Sequence[Case], watcher: Watcher
+) -> tuple[PairDataset, PairDataset]:
+    height, width = config.data.image_size
+    cache = Path(config.data.cache) if config.data.cache else None
+    total = len(train) + len(val)
+    photos, masks = decode_pairs(
+        train, height, width, cache=cache, progress=lambda done, _: watcher.on_decode(done, total)
+    )
+    val_photos, val_masks = decode_pairs(
+        val, height, width, cache=cache, progress=lambda done, _: watcher.on_decode(len(train) + done, total)
+    )
+    augment = augmentation(config.data, config.loop.seed)
+    return PairDataset(photos, masks, augment), PairDataset(val_photos, val_masks)
+
+
+def _describe(
+    config: RunConfig,
+    name: str,
+    manifest: Manifest,
+    parts: tuple[Sequence[Case], Sequence[Case]],
+    model: SegmentationModel,
+) -> dict[str, Any]:
+    encoder = model.spec.encoder
+    return {
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "seeds": {"run": config.loop.seed},
+        "versions": {"python": platform.python_version()} | {package: _version(package) for package in _PACKAGES},
+        "hardware": _hardware(config),
+        "parameters": count_parameters(model),
+        "encoder_weights": {"source": encoder.source, "sha256": encoder.sha256},
+        "manifest": {
+            "name": manifest.name,
+            "sha256": manifest.sha256,
+            "train": len(parts[0]),
+            "val": len(parts[1]),
+        },
+        "notice": "Research use only. Not a medical device.",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _hardware(config: RunConfig) -> dict[str, Any]:
+    cuda = config.loop.device != "cpu" and torch.cuda.is_available()
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+    }
+
+
+def _write_info(run: Path, info: dict[str, Any], status: str, reason: str) -> None:
+    content = info | {"status": status, "reason": reason}
+    write_atomic(run / "run.json", json.dumps(content, indent=2).encode())
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Within it, the first SIGINT or SIGTERM only sets a flag; the second acts as usual."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for known, handler in previous.items():
+            signal.signal(known, handler)
+        sys.stderr.write("\nfinishing the step and saving; once more to stop at once\n")
+
+    try:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            previous[kind] = signal.signal(kind, remember)
+    except ValueError:
+        # Only the main thread may set handlers; elsewhere the caller decides.
+        previous.clear()
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

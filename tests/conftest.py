@@ -1,0 +1,61 @@
+"""Options, and a tiny generated data set that many tests share."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lesionseg.config import RunConfig, load_config
+from lesionseg.data.manifest import write_manifest
+from lesionseg.data.pairing import Folders, pair_folders
+from lesionseg.data.synthetic import DatasetFolders, write_dataset
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    data = Path(os.environ.get("LESIONSEG_DATA", ""))
+    skips = {
+        "slow": None if config.getoption("--slow") else "minutes long; run with --slow",
+        "real": None if (data / "isic2016").is_dir() else "LESIONSEG_DATA names no folder with isic2016",
+    }
+    for item in items:
+        for marker, reason in skips.items():
+            if reason and marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Ten training and four test photos of 96 x 72 pixels, with a manifest."""
+
+    folders: DatasetFolders
+    manifest: Path
+
+    def config(self, *words: str) -> RunConfig:
+        """Small enough for seconds: 64 pixels, two epochs, batches of four, one thread."""
+        base = {
+            "data": {"manifest": str(self.manifest), "image_size": 64, "validation_fraction": 0.3},
+            "model": {"encoder_weights": "random", "dropout": 0.4},
+            "optim": {"encoder_lr": 1e-4, "decoder_lr": 0.01},
+            "loop": {"epochs": 2, "batch_size": 4, "device": "cpu", "threads": 1},
+        }
+        return load_config(base, words)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    home = tmp_path_factory.mktemp("tiny")
+    folders = write_dataset(home / "photos", train=10, test=4, width=96, height=72)
+    cases = pair_folders(
+        [
+            Folders("train", folders.train_images, folders.train_masks),
+            Folders("test", folders.test_images, folders.test_masks),
+        ],
+        labels={"SYNTH_0000011": "malignant"},
+    )
+    write_manifest(cases, home / "tiny.csv")
+    return Tiny(folders, home / "tiny.csv")
