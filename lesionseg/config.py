@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,18 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lesionseg.errors import ConfigError
 
 __all__ = [
+    "STRIDE",
     "DataConfig",
     "LoopConfig",
     "ModelConfig",
     "OptimConfig",
     "RunConfig",
     "find_shipped",
+    "is_file",
     "load_config",
     "shipped_names",
 ]
 
 STRIDE = 32
-Probability = Annotated[float, Field(ge=0, le=1)]
+"""By how much the encoder shrinks a picture; the sides of its input are multiples of it."""
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -42,9 +46,9 @@ class DataConfig(_Section):
     """Height and width of the network's input in pixels, multiples of 32."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Part of the train split that is held out by group, where the manifest has no ``val`` split."""
-    flip: Probability = 0.5
+    flip: _Probability = 0.5
     """Probability of a horizontal and, independently, of a vertical flip."""
-    rotate90: Probability = 0.0
+    rotate90: _Probability = 0.0
     """Probability of a turn by 90, 180 or 270 degrees (square inputs only)."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of brightness; 0 leaves it off."""
@@ -139,7 +143,8 @@ def load_config(source: str | Path | Mapping[str, Any] | None = None, overrides:
     Raises:
         ConfigError: listing every unknown key, wrong value and malformed word at once.
     """
-    tree = _read(source)
+    # A section without keys is YAML for null.
+    tree = {key: {} if value is None else value for key, value in _read(source).items()}
     problems = [p for word in overrides if (p := _lay_over(tree, word))]
     origin = str(source) if isinstance(source, str | Path) else "these settings"
     try:
@@ -155,7 +160,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     if source is None:
         return {}
     if isinstance(source, Mapping):
-        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in source.items()}
+        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in deepcopy(source).items()}
     path = find_shipped(source, "configs", ".yaml")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -180,8 +185,8 @@ def _lay_over(tree: dict[str, Any], word: str) -> str | None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return f"{word!r}: the value is not valid YAML"
-    # YAML 1.1 reads 1e-4 as a string; users mean the number.
-    if isinstance(value, str):
+    # YAML 1.1 reads 1e-4 as a string; users mean the number, unless they quote it.
+    if value == text.strip():
         value = _number(value)
     node = tree
     for part in parts[:-1]:
@@ -211,7 +216,7 @@ def _known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterato
 def _explain(error: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(_known_keys()), n=1, cutoff=0.6)
+        near = difflib.get_close_matches(key, [*RunConfig.model_fields, *_known_keys()], n=1, cutoff=0.6)
         return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":
         return f"{key}: required and not given"
@@ -235,6 +240,14 @@ def shipped_names(kind: str, suffix: str) -> list[str]:
     return sorted({path.stem for folder in _shipped_dirs(kind) for path in folder.glob(f"*{suffix}")})
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False, unlike ``Path.is_file``, for what is too long to be a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find_shipped(source: str | Path, kind: str, suffix: str) -> Path:
     """Finds a file by its path, or by its bare name in the working folder's ``kind/`` or in the package.
 
@@ -242,13 +255,13 @@ def find_shipped(source: str | Path, kind: str, suffix: str) -> Path:
         ConfigError: it is in none of these places.
     """
     path = Path(source)
-    if path.is_file():
+    if is_file(path):
         return path
     name = path.name if path.suffix == suffix else path.name + suffix
     # A file named with a folder that does not exist is a mistake, unless that folder is just the shipped one's name.
     if path.parent.name in ("", kind) and not path.is_absolute():
         for folder in (Path(kind), *_shipped_dirs(kind)):
-            if (folder / name).is_file():
+            if is_file(folder / name):
                 return folder / name
     raise ConfigError(
         f"{source} is neither a file nor a shipped name",

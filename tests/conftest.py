@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny networks gain nothing from threads, and lose much when tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from lesionseg.config import RunConfig, load_config
 from lesionseg.data.manifest import write_manifest
 from lesionseg.data.pairing import Folders, pair_folders

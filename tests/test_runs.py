@@ -1,6 +1,7 @@
 """Run folders: read as they were written, refused with every fault named."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from lesionseg.evaluation.runs import (
     check_comparable,
     epoch_table,
     groups_of,
+    load_info,
     load_run,
     per_image_table,
     scores_of,
@@ -53,7 +55,8 @@ def make_run(tmp_path):
         info = {"name": name, "created": "2025-01-01T00:00:00+00:00", "status": "finished", "versions": {}}
         info |= {"hardware": {}, "parameters": parts, "encoder_weights": {"source": "imagenet", "sha256": "e" * 64}}
         info["manifest"] = {"name": "toy", "sha256": "f" * 64, "train": 3, "val": 1}
-        info["config"] = {"optim": {"encoder_lr": 0, "decoder_lr": 0.01, "loss": "bce"}, "loop": {"epochs": 2}}
+        info["config"] = {"data": {"manifest": "toy.csv", "root": None}}
+        info["config"] |= {"optim": {"encoder_lr": 0, "decoder_lr": 0.01, "loss": "bce"}, "loop": {"epochs": 2}}
         (folder / "run.json").write_text(json.dumps(info))
         return folder
 
@@ -81,6 +84,14 @@ def test_reads_what_was_written(make_run):
     written = pd.read_csv(result.folder / "evaluation/test/per_image.csv", keep_default_na=False, dtype=str)
     by_id = dict(zip(written["case_id"], written["dice"].astype(float), strict=True))
     assert result.per_image["dice"].tolist() == [by_id[case_id] for case_id in sorted(IDS)]
+
+
+def test_numbers_as_ids_keep_their_zeros(make_run):
+    folder = make_run("frozen", ("007", "0012"))
+    edit_csv(folder / "evaluation/test/per_image.csv", lambda frame: frame.assign(patient="0042"))
+    result = load_run(folder, "test")
+    assert result.per_image["case_id"].tolist() == ["0012", "007"]
+    assert result.per_image["patient"].tolist() == ["0042"] * 2
 
 
 def test_scores_are_in_the_order_of_the_ids(make_run):
@@ -124,7 +135,19 @@ def test_not_evaluated_yet(make_run):
     with pytest.raises(RunError) as caught:
         load_run(folder, "val")
     assert len(caught.value.problems) == 2
-    assert caught.value.fix == f"score it with 'lesionseg evaluate {folder} --split val'"
+    assert caught.value.fix == f"score it with 'lesionseg evaluate --model {folder} --split val'"
+
+
+def test_info_of_a_run_that_was_not_scored(make_run):
+    folder = make_run("frozen")
+    shutil.rmtree(folder / "evaluation")
+    (folder / "history.csv").unlink()
+    assert load_info(folder)["config"]["data"]["manifest"] == "toy.csv"
+    edit_json(folder / "run.json", manifest=None)
+    with pytest.raises(RunError, match=r"of the wrong type: manifest\.name, manifest\.sha256\n.*train"):
+        load_info(folder)
+    with pytest.raises(RunError, match="is not a run folder"):
+        load_info(folder / "deeper")
 
 
 def test_every_missing_file_is_named(make_run):
@@ -147,7 +170,11 @@ DAMAGE = {
     "json cut": ("run.json", lambda p: p.write_text('{"name": "fro'), "not valid JSON"),
     "json nested too deep": ("run.json", lambda p: p.write_text("[" * 100_000), "not valid JSON"),
     "json list": ("run.json", lambda p: p.write_text("[1]"), "missing or of the wrong type: name, created"),
-    "json key": ("run.json", lambda p: edit_json(p, config={"optim": {"loss": "bce"}}), "config.optim.encoder_lr, "),
+    "json key": (
+        "run.json",
+        lambda p: edit_json(p, config={"optim": {"loss": "bce"}}),
+        "config.data.manifest, config.optim.encoder_lr",
+    ),
     "json type": ("run.json", lambda p: edit_json(p, status=3), "wrong type: status"),
     "json nan": ("evaluation/test/summary.json", lambda p: edit_json(p, threshold=float("nan")), "threshold"),
     "history empty": ("history.csv", lambda p: p.write_text(""), "not a valid CSV"),
@@ -156,6 +183,11 @@ DAMAGE = {
     "history word": ("history.csv", lambda p: edit_csv(p, lambda f: f.assign(val_loss="nan")), "2: row 2, row 3"),
     "history gap": ("history.csv", lambda p: edit_csv(p, lambda f: f.assign(epoch=[1, 3])), "do not count 1, 2, 3"),
     "long row": ("history.csv", lambda p: p.write_text(p.read_text() + "1," * 30 + "\n"), "not a valid CSV"),
+    "all rows long": (
+        "history.csv",
+        lambda p: p.write_text(p.read_text().replace("\n", ",1\n").replace(",1", "", 1)),
+        "not a valid CSV",
+    ),
     "bytes": ("evaluation/test/per_image.csv", lambda p: p.write_bytes(b"case_id\n\xff\xfe\n"), "not a valid CSV"),
     "a folder": ("history.csv", lambda p: (p.unlink(), p.mkdir()), "history.csv"),
     "short row": ("evaluation/test/per_image.csv", lambda p: p.write_text(p.read_text() + "x,1\n"), "not a finite"),

@@ -124,7 +124,7 @@ def test_groups_are_the_observations_of_the_test():
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_antisymmetric_and_without_warnings(pairs):
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
     there, back = paired_difference(a, b, draws=50), paired_difference(b, a, draws=50)

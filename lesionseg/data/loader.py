@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from lesionseg.records import Case, Pair
 
 __all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
 
-Item = tuple[int, int]
+_Item = tuple[int, int]
 
 
 def read_pair(case: Case, height: int, width: int) -> Pair:
@@ -104,8 +105,12 @@ def _cache_key(cases: Sequence[Case], height: int, width: int) -> str:
     digest = hashlib.sha256(f"1 {height} {width}".encode())
     for case in cases:
         for path in (case.image, case.mask):
-            stat = path.stat() if path else None
-            digest.update(f"{path}\0{stat.st_size if stat else 0}\0{stat.st_mtime_ns if stat else 0}\0".encode())
+            try:
+                stat = path.stat() if path else None
+            except OSError:
+                # Nothing is ever stored under such a key: decoding names the file that is missing.
+                stat = None
+            digest.update(os.fsencode(f"{path}\0{stat.st_size if stat else 0}\0{stat.st_mtime_ns if stat else 0}\0"))
     return digest.hexdigest()[:24]
 
 
@@ -113,7 +118,8 @@ def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
     try:
         for file, array in zip(files, arrays, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(".part.npy")
+            # Two runs may fill one cache at the same time.
+            temporary = file.with_suffix(f".part-{os.getpid()}.npy")
             np.save(temporary, array)
             temporary.replace(file)
     except OSError as error:
@@ -136,17 +142,18 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, item: Item) -> dict[str, torch.Tensor]:
+    def __getitem__(self, item: _Item) -> dict[str, torch.Tensor]:
         epoch, index = item
-        image, mask = self.photos[index].transpose(2, 0, 1), self.masks[index]
+        # Copies: torch wants to write to its arrays, and a memory-mapped cache is read-only.
+        image, mask = np.array(self.photos[index].transpose(2, 0, 1), order="C"), np.array(self.masks[index])
         if self.augment is None:
-            tensors = {"image": torch.tensor(image), "mask": torch.tensor(mask)}
+            tensors = {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask)}
         else:
             tensors = self.augment(image, mask, epoch, index)
         return tensors | {"index": torch.tensor(index)}
 
 
-class EpochSampler(Sampler[list[Item]]):
+class EpochSampler(Sampler[list[_Item]]):
     """Batches of (epoch, index).
 
     Set ``epoch`` before each pass; set ``start`` to go on inside an epoch. With a seed, the order is shuffled by
@@ -162,7 +169,7 @@ class EpochSampler(Sampler[list[Item]]):
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[list[_Item]]:
         order = np.arange(self.size)
         if self.seed is not None:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from lesionseg.config import find_shipped
+from lesionseg.config import find_shipped, is_file
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ManifestError
 from lesionseg.records import Case
@@ -54,8 +54,13 @@ class Manifest:
 
 def common_root(cases: Iterable[Case]) -> Path:
     """The deepest folder that holds every photo and mask."""
-    files = [path.absolute() for case in cases for path in (case.image, case.mask) if path is not None]
+    files = [_absolute(path) for case in cases for path in (case.image, case.mask) if path is not None]
     return Path(os.path.commonpath([path.parent for path in files]))
+
+
+def _absolute(path: Path) -> Path:
+    # Without "..", which would end in the CSV and be refused there.
+    return Path(os.path.normpath(path.absolute()))
 
 
 def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) -> Path:
@@ -77,9 +82,9 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
     """
     if not cases:
         raise ManifestError(f"{path}: a manifest needs at least one case", fix="pair folders that hold photos")
-    base = (root or common_root(cases)).absolute()
+    base = _absolute(root or common_root(cases))
     outside = [
-        str(p) for c in cases for p in (c.image, c.mask) if p is not None and not p.absolute().is_relative_to(base)
+        str(p) for c in cases for p in (c.image, c.mask) if p is not None and not _absolute(p).is_relative_to(base)
     ]
     if outside:
         raise ManifestError(f"files outside the root {base}", problems=outside, fix="pass a root that holds them all")
@@ -90,18 +95,24 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
     for case in cases:
         writer.writerow(
             {
+                **case.labels,
                 "case_id": case.case_id,
-                "image": case.image.absolute().relative_to(base).as_posix(),
-                "mask": case.mask.absolute().relative_to(base).as_posix() if case.mask else "",
+                "image": _absolute(case.image).relative_to(base).as_posix(),
+                "mask": _absolute(case.mask).relative_to(base).as_posix() if case.mask else "",
                 "split": case.split,
                 "group": case.group,
                 "width": case.width or "",
                 "height": case.height or "",
                 "sha256": case.sha256,
-                **case.labels,
             }
         )
-    write_atomic(path, text.getvalue().encode())
+    try:
+        data = text.getvalue().encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError(
+            f"{path}: the name {error.object[error.start - 20 : error.end + 20]!a} is not UTF-8", fix="rename the file"
+        ) from error
+    write_atomic(path, data)
     write_atomic(path.with_suffix(".root"), f"{os.path.relpath(base, path.absolute().parent)}\n".encode())
     return base
 
@@ -121,7 +132,10 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
         ManifestError: listing every malformed row, repeated id, escaping path and missing file.
     """
     path = find_shipped(source, "data_manifests", ".csv")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from error
     cases, problems = _parse(data, path)
     if not problems and not cases:
         problems = ["there is no row below the header"]
@@ -131,7 +145,7 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
     found = tuple(
         replace(case, image=base / case.image, mask=base / case.mask if case.mask else None) for case in cases
     )
-    missing = [str(p) for case in found for p in (case.image, case.mask) if p is not None and not p.is_file()]
+    missing = [str(p) for case in found for p in (case.image, case.mask) if p is not None and not is_file(p)]
     if missing:
         raise ManifestError(
             f"{path}: {len(missing)} files are not below {base}",
@@ -146,15 +160,17 @@ def _parse(data: bytes, path: Path) -> tuple[list[Case], list[str]]:
         text = data.decode("utf-8-sig")
         dialect = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=dialect, strict=True)
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         return [], [f"not UTF-8 CSV: {error}"]
     header = reader.fieldnames or []
-    lacking = [name for name in _REQUIRED if name not in header]
-    if lacking:
-        return [], [f"no column {name!r} (found: {', '.join(header) or 'nothing'})" for name in lacking]
+    found = ", ".join(header) or "nothing"
+    wrong = [f"no column {name!r} (found: {found})" for name in _REQUIRED if name not in header]
+    wrong += [f"more than one column {name!r}" for name, count in Counter(header).items() if count > 1]
+    if wrong:
+        return [], wrong
     cases, problems = [], []
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         try:
             cases.append(_case(row))
         except ValueError as error:
@@ -182,7 +198,7 @@ def _case(row: dict[str, str]) -> Case:
 
 def _inside(cell: str, column: str) -> Path:
     pure = PurePosixPath(cell.replace("\\", "/"))
-    if not cell or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
         raise ValueError(f"{column} {cell!r} is not a path below the root")
     return Path(pure)
 
@@ -206,7 +222,7 @@ def _find_root(path: Path, first: Case, root: str | Path | None) -> Path:
             candidates += [data, data / path.stem]
         candidates += [path.parent, Path()]
     for folder in candidates:
-        if (folder / first.image).is_file():
+        if is_file(folder / first.image):
             return Path(os.path.normpath(folder.absolute()))
     raise ManifestError(
         f"{path}: its photos were not found, looking for {first.image} below",

@@ -17,11 +17,11 @@ from lesionseg.records import Case
 
 __all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders", "read_labels"]
 
-MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
+_MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
 # ISIC 2017's companion pictures, and what macOS and Windows leave in folders.
 _NOT_DATA = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
-Match = tuple[str, str, Path, Path]
+_Match = tuple[str, str, Path, Path]
 _DIAGNOSES = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
 
 
@@ -41,7 +41,7 @@ def case_id_of(path: Path) -> str:
         if suffix and name.lower().endswith(suffix.lower()):
             name = name[: -len(suffix)]
             break
-    return _MASK_ENDING.sub("", name)
+    return _MASK_ENDING.sub("", name) or name
 
 
 def list_pictures(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
@@ -77,7 +77,7 @@ def pair_folders(
         PairingError: listing every orphan, duplicate id, id in two splits, unreadable file and size mismatch.
     """
     problems: list[str] = []
-    matched: list[Match] = []
+    matched: list[_Match] = []
     split_of: dict[str, str] = {}
     for entry in folders:
         pairs, found = _match(entry)
@@ -119,7 +119,7 @@ def _by_id(files: Iterable[Path], kind: str, problems: list[str]) -> dict[str, P
 
 def _match(entry: Folders) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     problems: list[str] = []
-    images_in, masks_in = list_pictures(entry.images), list_pictures(entry.masks, MASK_SUFFIXES)
+    images_in, masks_in = list_pictures(entry.images), list_pictures(entry.masks, _MASK_SUFFIXES)
     if entry.images.resolve() == entry.masks.resolve():
         # One folder for both: masks are those that are named as masks.
         images_in = [path for path in images_in if not _MASK_ENDING.search(path.stem)]
@@ -130,7 +130,7 @@ def _match(entry: Folders) -> tuple[list[tuple[str, Path, Path]], list[str]]:
     return [(key, images[key], masks[key]) for key in sorted(images.keys() & masks.keys())], problems
 
 
-def _describe(match: Match, labels: Mapping[str, str], groups: Mapping[str, str]) -> Case | list[str]:
+def _describe(match: _Match, labels: Mapping[str, str], groups: Mapping[str, str]) -> Case | list[str]:
     split, case_id, image, mask = match
     problems = []
     width = height = 0

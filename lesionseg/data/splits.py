@@ -16,7 +16,8 @@ __all__ = ["hold_out"]
 def hold_out(cases: Sequence[Case], fraction: float, seed: int) -> tuple[list[Case], list[Case]]:
     """Splits cases into a part to keep and a part to hold out, whole groups at a time.
 
-    Groups are shuffled and held out one after the other as long as that brings the held-out part nearer to its share.
+    Groups are shuffled and held out one after the other where that brings the held-out part nearer to its share; where
+    none does, the smallest is held out.
     The result depends on the ids, the fraction and the seed alone, not on the order of the cases.
 
     Args:
@@ -42,7 +43,8 @@ def hold_out(cases: Sequence[Case], fraction: float, seed: int) -> tuple[list[Ca
     held: set[str] = set()
     count = 0
     for name in names:
-        if not held or (len(held) < len(names) - 1 and abs(count + sizes[name] - want) < abs(count - want)):
+        if len(held) < len(names) - 1 and abs(count + sizes[name] - want) < abs(count - want):
             held.add(name)
             count += sizes[name]
+    held = held or {min(names, key=lambda name: sizes[name])}
     return [c for c in cases if c.group not in held], [c for c in cases if c.group in held]

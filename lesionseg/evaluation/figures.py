@@ -154,7 +154,8 @@ def overlap_curves(results: Sequence[RunResult]) -> bytes:
                 _curve(axes, result, f"val_{column}", color=_colour(index))
             _finish_epochs(axes, f"Validation {label}")
         right.tick_params(labelleft=True)
-        left.set_ylim(max(0.0, left.get_ylim()[0]), min(1.0, left.get_ylim()[1]))
+        # A little beyond 0 and 1, where the frame would hide a line.
+        left.set_ylim(max(-0.02, left.get_ylim()[0]), min(1.02, left.get_ylim()[1]))
         _legend(figure, results, {"thresholded": "-", "soft": ":"})
 
     return _render(draw, 7.2, 3.2)

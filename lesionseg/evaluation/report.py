@@ -327,7 +327,11 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 def _inert(cell: Any) -> Any:
     """Text that a spreadsheet would run as a formula, made plain text by a leading apostrophe."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(cell, str):
+        return cell
+    # A bare carriage return is not quoted and would end the row.
+    cell = cell.replace("\r", " ")
+    if not cell.startswith(("=", "+", "-", "@", "\t")):
         return cell
     try:
         float(cell)

@@ -34,6 +34,7 @@ __all__ = [
     "check_comparable",
     "epoch_table",
     "groups_of",
+    "load_info",
     "load_run",
     "per_image_table",
     "scores_of",
@@ -53,7 +54,7 @@ _COUNTS = ("tp", "fp", "fn", "tn")
 _PER_IMAGE = (*SCORES, *_COUNTS, "lesion_fraction")
 _NUMBER = (int, float)
 _INFO: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "created", "status", "config.optim.loss"), (str,)),
+    **dict.fromkeys(("name", "created", "status", "config.data.manifest", "config.optim.loss"), (str,)),
     **dict.fromkeys(("config.optim.encoder_lr", "config.optim.decoder_lr", "config.loop.epochs"), _NUMBER),
     **{f"parameters.{part}": (int,) for part in ("encoder", "decoder", "total", "trainable", "non_trainable")},
     **dict.fromkeys(("encoder_weights.source", "encoder_weights.sha256", "manifest.name", "manifest.sha256"), (str,)),
@@ -65,6 +66,7 @@ _SUMMARY: dict[str, tuple[type, ...]] = {
     "threshold": _NUMBER,
     "means": (dict,),
 }
+_TRAIN = "train it with 'lesionseg train'"
 # Means may have been rounded when they were written; a stale table differs by more.
 _TOLERANCE = 1e-4
 
@@ -93,14 +95,27 @@ class RunResult:
     probabilities: Path
 
 
+def load_info(folder: Path) -> Mapping[str, Any]:
+    """``run.json`` of a run that need not have been scored yet.
+
+    Raises:
+        RunError: it is missing or damaged, and the command that makes it.
+    """
+    _check_folder(folder)
+    problems: list[str] = []
+    info = _read_json(folder / "run.json", _INFO, problems)
+    if problems:
+        raise RunError(f"the run {folder} cannot be read", problems=problems, fix=_TRAIN)
+    return info
+
+
 def load_run(folder: Path, split: str) -> RunResult:
     """Reads a run and its evaluation on a split, for example ``test``.
 
     Raises:
         RunError: naming every file that is missing or damaged and the command that makes it.
     """
-    if not folder.is_dir():
-        raise RunError(f"{folder} is not a run folder", fix="check the path; 'lesionseg train' makes run folders")
+    _check_folder(folder)
     trained: list[str] = []
     info = _read_json(folder / "run.json", _INFO, trained)
     history = _read_table(folder / "history.csv", HISTORY, trained)
@@ -112,12 +127,17 @@ def load_run(folder: Path, split: str) -> RunResult:
     per_image = _read_table(place / "per_image.csv", _PER_IMAGE, evaluated, key="case_id")
     if not evaluated:
         evaluated += _check_evaluation(place, split, summary, per_image)
-    fixes = ["train it with 'lesionseg train'"] * bool(trained)
-    fixes += [f"score it with 'lesionseg evaluate {folder} --split {split}'"] * bool(evaluated)
+    fixes = [_TRAIN] * bool(trained)
+    fixes += [f"score it with 'lesionseg evaluate --model {folder} --split {split}'"] * bool(evaluated)
     if fixes:
         raise RunError(f"the run {folder} cannot be read", problems=trained + evaluated, fix=", then ".join(fixes))
     per_image = per_image.sort_values("case_id", ignore_index=True)
     return RunResult(info["name"], folder, info, history, per_image, summary, place / "probabilities")
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a run folder", fix="check the path; 'lesionseg train' makes run folders")
 
 
 def _read_json(path: Path, keys: Mapping[str, tuple[type, ...]], problems: list[str]) -> dict[str, Any]:

@@ -40,10 +40,10 @@ _STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
-    """An optimiser's state as named tensors, and its groups as JSON values."""
+    """A copy of an optimiser's state as named tensors, and its groups as JSON values."""
     state = optimizer.state_dict()
     tensors = {
-        f"{index}.{name}": torch.as_tensor(value)
+        f"{index}.{name}": torch.as_tensor(value).clone()
         for index, slot in state["state"].items()
         for name, value in slot.items()
     }

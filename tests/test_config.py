@@ -1,0 +1,246 @@
+"""Settings: from YAML, mappings and words; wrong ones are all listed at once."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lesionseg.config import (
+    STRIDE,
+    DataConfig,
+    RunConfig,
+    find_shipped,
+    is_file,
+    load_config,
+    shipped_names,
+)
+from lesionseg.errors import ConfigError
+
+GIVEN = {"data": {"manifest": "x"}}
+REPOSITORY = Path(__file__).parents[1]
+
+
+def problems_of(source: Any = None, overrides: tuple[str, ...] = ()) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(source, overrides)
+    assert caught.value.fix
+    return caught.value.problems
+
+
+# --- what is right --------------------------------------------------------------------------------------------------
+
+
+def test_only_the_manifest_has_no_default() -> None:
+    assert load_config(GIVEN) == RunConfig(data=DataConfig(manifest="x"))
+    assert problems_of({}) == ("data: required and not given",)
+    assert problems_of({"data": {}}) == ("data.manifest: required and not given",)
+
+
+@pytest.mark.parametrize(
+    ("word", "section", "name", "value"),
+    [
+        ("optim.encoder_lr=0", "optim", "encoder_lr", 0.0),
+        ("optim.decoder_lr=1e-4", "optim", "decoder_lr", 1e-4),
+        ("optim.decoder_lr= 1e-4 ", "optim", "decoder_lr", 1e-4),
+        ("loop.epochs=3", "loop", "epochs", 3),
+        ("loop.epochs=1e1", "loop", "epochs", 10),
+        (" loop.epochs =3", "loop", "epochs", 3),
+        ("loop.stop_at={val_dice: 9e-1, val_loss: 0.1}", "loop", "stop_at", {"val_dice": 0.9, "val_loss": 0.1}),
+        ("loop.stop_at.val_iou=0.8", "loop", "stop_at", {"val_iou": 0.8}),
+        ("loop.patience=null", "loop", "patience", None),
+        ("loop.patience=", "loop", "patience", None),
+        ("data.image_size=64", "data", "image_size", (64, 64)),
+        ("data.image_size=[64, 96]", "data", "image_size", (64, 96)),
+        ("data.manifest=a=b.csv", "data", "manifest", "a=b.csv"),
+        ("data.manifest='0000012'", "data", "manifest", "0000012"),
+        ('data.root="1e5"', "data", "root", "1e5"),
+        ("data.root=runs/1e5", "data", "root", "runs/1e5"),
+    ],
+)
+def test_a_word_sets_a_key(word: str, section: str, name: str, value: object) -> None:
+    assert getattr(getattr(load_config(GIVEN, [word]), section), name) == value
+
+
+def test_the_last_word_wins_over_the_source() -> None:
+    source = {"data": {"manifest": "x"}, "loop": {"epochs": 2, "seed": 5}}
+    loop = load_config(source, ["loop.epochs=3", "loop.epochs=4"]).loop
+    assert (loop.epochs, loop.seed) == (4, 5)
+
+
+def test_the_source_is_left_as_it_was() -> None:
+    source = {"data": {"manifest": "x"}, "loop": {"stop_at": {"val_dice": 0.5}}}
+    before = deepcopy(source)
+    config = load_config(source, ["loop.stop_at.val_iou=0.3", "data.manifest=y"])
+    assert config.loop.stop_at == {"val_dice": 0.5, "val_iou": 0.3}
+    assert source == before
+
+
+@given(
+    size=st.tuples(*[st.integers(1, 20).map(STRIDE.__mul__)] * 2),
+    fraction=st.floats(0.001, 0.999),
+    rates=st.tuples(st.floats(0, 10), st.floats(1e-12, 10)),
+    seed=st.integers(0, 2**32 - 1),
+    targets=st.dictionaries(st.sampled_from(["val_dice", "val_iou", "val_loss"]), st.floats(0, 1)),
+)
+def test_words_yaml_and_json_give_the_same_config(
+    size: tuple[int, int], fraction: float, rates: tuple[float, float], seed: int, targets: dict[str, float]
+) -> None:
+    words = {
+        "data.manifest": "x",
+        "data.image_size": list(size),
+        "data.validation_fraction": fraction,
+        "optim.encoder_lr": rates[0],
+        "optim.decoder_lr": rates[1],
+        "loop.seed": seed,
+        "loop.stop_at": targets,
+    }
+    config = load_config(None, [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in words.items()])
+    assert config.data.image_size == size
+    assert (config.data.validation_fraction, config.loop.seed) == (fraction, seed)
+    assert (config.optim.encoder_lr, config.optim.decoder_lr) == rates
+    assert config.loop.stop_at == targets
+    assert config.optim.frozen == (rates[0] == 0)
+    plain = config.model_dump(mode="json")
+    assert load_config(plain) == config
+    assert load_config(yaml.safe_load(yaml.safe_dump(plain))) == config
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_config(GIVEN).data.manifest = "y"
+
+
+# --- what is wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.image_size=100", "data.image_size: height and width must be positive multiples of 32 (got"),
+        ("data.image_size=0", "multiples of 32"),
+        ("data.image_size=[64, -64]", "multiples of 32"),
+        ("data.image_size=[64]", "data.image_size"),
+        ("data.image_size=[64, 64, 3]", "data.image_size"),
+        ("data.validation_fraction=0", "data.validation_fraction: input should be greater than 0 (got 0)"),
+        ("data.validation_fraction=1", "data.validation_fraction: input should be less than 1 (got 1)"),
+        ("data.flip=1.5", "data.flip"),
+        ("data.brightness=1", "data.brightness"),
+        ("data.workers=-1", "data.workers"),
+        ("data.manifest=12", "data.manifest: input should be a valid string (got 12)"),
+        ("model.dropout=1", "model.dropout"),
+        ("optim.name=sgd", "optim.name: input should be 'adam' (got 'sgd')"),
+        ("optim.loss=mse", "'bce', 'dice' or 'bce_dice' (got 'mse')"),
+        ("optim.encoder_lr=-1", "optim.encoder_lr"),
+        ("optim.decoder_lr=0", "optim.decoder_lr"),
+        ("optim.decoder_lr=.nan", "finite number"),
+        ("optim.decoder_lr=.inf", "finite number"),
+        ("loop.epochs=0", "loop.epochs"),
+        ("loop.epochs=1.5", "loop.epochs"),
+        ("loop.seed=4294967296", "loop.seed"),
+        ("loop.stop_at.val_auc=0.5", "loop.stop_at.val_auc"),
+        ("loop.epoch=3", "loop.epoch: no such key; did you mean loop.epochs?"),
+        ("modle.name=unet", "modle: no such key; did you mean model?"),
+        ("optim.momentum.x=1", "optim.momentum: no such key"),
+        ("epochs", "'epochs' is not of the form key.subkey=value"),
+        ("=3", "'=3' is not of the form key.subkey=value"),
+        ("loop..epochs=3", "is not of the form key.subkey=value"),
+        ("loop.epochs=[1", "'loop.epochs=[1': the value is not valid YAML"),
+        ("data.manifest.x=1", "data.manifest.x=1': manifest holds a value, not a section"),
+    ],
+)
+def test_a_wrong_word_is_named(word: str, said: str) -> None:
+    found = problems_of(GIVEN, (word,))
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_every_problem_is_listed_at_once() -> None:
+    source = {"data": {"manifest": "x", "image_size": 33}, "optim": {"los": "bce"}, "lop": {}}
+    found = problems_of(source, ("loop.epochs=0", "nonsense", "model.dropout=[", "loop.seed=-1"))
+    expected = ("nonsense", "model.dropout=[", "data.image_size", "optim.los:", "lop:", "loop.epochs", "loop.seed")
+    assert [key for key in expected if not any(key in problem for problem in found)] == []
+    assert len(found) == len(expected)
+
+
+def test_unknown_keys_bring_the_list_of_keys() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(GIVEN, ["x.y=1"])
+    for key in ("data.manifest", "optim.encoder_lr", "loop.keep_checkpoints"):
+        assert key in caught.value.fix
+
+
+@pytest.mark.parametrize("source", [{1: 2}, {"data": 3}, {"data": {"manifest": None}}])
+def test_a_malformed_mapping_is_no_crash(source: Any) -> None:
+    assert len(problems_of(source, ("optim.loss=dice",))) >= 1
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_yaml_file_with_an_empty_section(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("data:\n  manifest: x\noptim:\n  # decoder_lr: 1\nloop:\n  epochs: 7\n", encoding="utf-8")
+    config = load_config(path, ["optim.loss=dice"])
+    assert (config.optim.loss, config.loop.epochs) == ("dice", 7)
+    assert load_config(str(path)).optim == load_config(GIVEN).optim
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"data: [", "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        (b"- a\n- b\n", "holds no mapping"),
+        (b"just words", "holds no mapping"),
+        (b"", "cannot be used as a config"),
+        (b"!!python/object/apply:os.system ['true']", "is not valid YAML"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.message.startswith(str(path))
+    assert said in caught.value.message
+
+
+def test_every_shipped_config_loads() -> None:
+    names = shipped_names("configs", ".yaml")
+    assert set(names) >= {"demo", "isic2016-frozen", "isic2016-finetuned"}
+    for name in names:
+        overrides = () if name != "demo" else ("data.manifest=x",)
+        assert load_config(name, overrides) == load_config(f"configs/{name}.yaml", overrides)
+    assert load_config("isic2016-frozen").optim.frozen
+    assert not load_config("isic2016-finetuned").optim.frozen
+
+
+def test_the_working_folder_goes_before_the_shipped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = find_shipped("demo", "configs", ".yaml")
+    assert shipped == REPOSITORY / "configs" / "demo.yaml"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "demo.yaml").write_text("loop: {epochs: 77}")
+    assert load_config("demo", ["data.manifest=x"]).loop.epochs == 77
+    (tmp_path / "demo").write_text("loop: {epochs: 78}")
+    assert load_config("demo", ["data.manifest=x"]).loop.epochs == 78
+
+
+@pytest.mark.parametrize(
+    "source", ["no-such", "elsewhere/demo.yaml", "/configs/demo.yaml", "../configs2/demo", "", ".", "a\0b", "x" * 5000]
+)
+def test_a_name_that_is_nowhere(source: str) -> None:
+    with pytest.raises(ConfigError, match="neither a file nor a shipped name") as caught:
+        find_shipped(source, "configs", ".yaml")
+    assert "isic2016-frozen" in caught.value.fix
+
+
+def test_is_file(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    assert is_file(tmp_path / "f")
+    assert not is_file(tmp_path)
+    assert not is_file(tmp_path / ("x" * 5000))

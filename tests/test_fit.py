@@ -1,0 +1,179 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lesionseg.config import RunConfig
+from lesionseg.data.loader import PairDataset
+from lesionseg.data.transforms import augmentation
+from lesionseg.errors import NonFiniteError
+from lesionseg.models import EncoderSpec, ModelSpec, SegmentationModel, build_model
+from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
+from lesionseg.training.fit import FitResult, Progress, _overlaps, fit
+
+Config = Callable[..., RunConfig]
+
+
+def pairs(count: int, seed: int, config: RunConfig | None = None) -> PairDataset:
+    """Bright squares on noise."""
+    rng = np.random.default_rng(seed)
+    photos = rng.integers(0, 120, (count, 64, 64, 3), np.uint8)
+    masks = np.zeros((count, 1, 64, 64), np.uint8)
+    for photo, mask in zip(photos, masks, strict=True):
+        y, x = rng.integers(4, 28, 2)
+        photo[y : y + 32, x : x + 32] += 100
+        mask[0, y : y + 32, x : x + 32] = 1
+    return PairDataset(photos, masks, augmentation(config.data, config.loop.seed) if config else None)
+
+
+def model() -> SegmentationModel:
+    torch.manual_seed(1)
+    return build_model(ModelSpec("unet", 0.4, 1, EncoderSpec()))
+
+
+def run(config: RunConfig, folder: Path, **options: object) -> FitResult:
+    return fit(config, model(), pairs(10, 0, config), pairs(3, 1), folder, **options)  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(latest_checkpoint(folder)).model_state)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def timeless(result: FitResult) -> list[dict[str, object]]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in result.history]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_four_epochs_are_two_and_two_more(tiny, tmp_path: Path, workers: int) -> None:
+    words = ["loop.epochs=4", f"data.workers={workers}", "data.rotate90=0.5", "data.brightness=0.2"]
+    whole = run(tiny.config(*words), tmp_path / "whole")
+    run(tiny.config(*words, "loop.epochs=2"), tmp_path / "parts")
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path / "parts"))
+    parts = run(tiny.config(*words), tmp_path / "parts", resume_from=checkpoint)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert timeless(whole) == timeless(parts)
+    optimizers = [load_checkpoint(latest_checkpoint(tmp_path / name)).optim_state for name in ("whole", "parts")]
+    assert same(*map(dict, optimizers))
+
+
+def test_workers_change_nothing(tiny, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        run(tiny.config(f"data.workers={workers}"), tmp_path / str(workers))
+    assert same(weights(tmp_path / "0"), weights(tmp_path / "2"))
+
+
+def test_interrupted_inside_an_epoch_goes_on_exactly(tiny, tmp_path: Path) -> None:
+    whole = run(tiny.config(), tmp_path / "whole")
+    steps: list[Progress] = []
+    first = run(tiny.config(), tmp_path / "parts", on_step=steps.append, stop_requested=lambda: len(steps) == 4)
+    assert (first.status, len(first.history)) == ("interrupted", 1)
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path / "parts"))
+    assert (checkpoint.epoch, checkpoint.step) == (1, 1)
+    second = run(tiny.config(), tmp_path / "parts", resume_from=checkpoint, on_step=steps.append)
+    assert [(p.epoch, p.step) for p in steps] == [(e, s) for e in (1, 2) for s in (1, 2, 3)]
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert timeless(whole) == timeless(second)
+
+
+def test_another_seed_is_another_run(tiny, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run(tiny.config(f"loop.seed={seed}"), tmp_path / str(seed))
+    assert not same(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+def test_frozen_encoder_stays_to_the_last_bit(tiny, tmp_path: Path) -> None:
+    before = {key: value.clone() for key, value in model().state_dict().items()}
+    run(tiny.config("optim.encoder_lr=0"), tmp_path)
+    after = weights(tmp_path)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert not {key for key in moved if key.startswith("encoder.")}
+    assert {key for key, _ in model().decoder.named_parameters(prefix="decoder")} <= moved
+
+
+def test_finetuned_encoder_moves(tiny, tmp_path: Path) -> None:
+    before = {key: value.clone() for key, value in model().state_dict().items()}
+    run(tiny.config(), tmp_path)
+    after = weights(tmp_path)
+    fixed = {key for key in before if torch.equal(before[key], after[key])}
+    assert fixed == {"encoder.mean", "encoder.std"}
+
+
+def test_it_learns(tiny, tmp_path: Path) -> None:
+    result = run(tiny.config("loop.epochs=12", "model.dropout=0", "data.flip=0"), tmp_path)
+    assert result.history[-1]["train_loss"] < 0.6 * result.history[0]["train_loss"]
+    assert max(row["val_dice"] for row in result.history) > 0.8
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(lines) == 13
+    assert lines[0].startswith("epoch,train_loss,val_loss,val_dice,val_iou,val_soft_dice,val_soft_iou,encoder_lr")
+
+
+def test_stop_rules_hold_on_resuming_too(tiny, tmp_path: Path) -> None:
+    words = ["loop.epochs=5", "loop.stop_at={val_loss: 100}"]
+    first = run(tiny.config(*words), tmp_path)
+    assert (first.status, len(first.history)) == ("stopped", 1)
+    again = run(tiny.config(*words), tmp_path, resume_from=load_checkpoint(latest_checkpoint(tmp_path)))
+    assert (again.status, len(again.history)) == ("stopped", 1)
+
+
+def test_each_epoch_is_told_once(tiny, tmp_path: Path) -> None:
+    rows: list[int] = []
+    run(tiny.config(), tmp_path, on_epoch=lambda row: rows.append(row["epoch"]))
+    assert rows == [1, 2]
+
+
+def test_best_checkpoint_stays(tiny, tmp_path: Path) -> None:
+    result = run(tiny.config("loop.epochs=4", "loop.keep_checkpoints=1"), tmp_path)
+    best = max(result.history, key=lambda row: row["val_dice"])["epoch"]
+    stems = {path.stem for path in checkpoint_files(tmp_path / FOLDER)}
+    assert stems == {f"epoch-{best:04d}", "epoch-0004"}
+
+
+def test_nan_stops_with_names_and_keeps_the_checkpoint(tiny, tmp_path: Path) -> None:
+    net = model()
+    names = [f"case{i}" for i in range(10)]
+
+    def poison(row: object) -> None:
+        with torch.no_grad():
+            net.decoder.head[0].weight.fill_(math.nan)
+
+    with pytest.raises(NonFiniteError, match=r"(?s)epoch 2, step 1: .* a batch with these pictures.*case\d.*--resume"):
+        fit(tiny.config(), net, pairs(10, 0), pairs(3, 1), tmp_path, on_epoch=poison, names=names)
+    assert load_checkpoint(latest_checkpoint(tmp_path)).epoch == 1
+
+
+def test_the_picture_that_breaks_the_network_is_named(tiny, tmp_path: Path) -> None:
+    data = pairs(8, 0)
+    data.photos[5] = 255  # the only picture that is bright all over
+
+    class Fragile(torch.nn.Module):
+        def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+            x = features["input"]
+            return torch.where(x.mean((1, 2, 3), keepdim=True) > 2, math.nan, x[:, :1]) * self.scale
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+    net = model()
+    net.decoder = Fragile()
+    names = [f"case{i}" for i in range(8)]
+    with pytest.raises(NonFiniteError, match="these pictures") as caught:
+        fit(tiny.config("loop.batch_size=8"), net, data, pairs(3, 1), tmp_path, names=names)
+    assert caught.value.problems == ("case5",)
+
+
+def test_overlaps_by_hand() -> None:
+    truth = torch.zeros(2, 1, 2, 2)
+    truth[0, 0, 0] = 1
+    logits = torch.full((2, 1, 2, 2), -100.0)
+    logits[0, 0, 0, 0] = 0.0
+    # First: p = (1/2, 0), truth = (1, 1): one of two hit. Second: both empty.
+    expected = torch.tensor([[2 / 3, 1 / 2, 1 / 2.5, 0.5 / 2], [1.0, 1.0, 1.0, 1.0]])
+    torch.testing.assert_close(_overlaps(logits, truth), expected, atol=1e-6, rtol=0)
