@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lesionseg.inference.folder import FolderResult, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
-    from lesionseg.training.run import Watcher
+    from lesionseg.training.watch import Watcher
 
 __all__ = ["compare", "evaluate", "load", "pair", "predict", "train"]
 
@@ -79,18 +79,17 @@ def train(
         LesionsegError: as the config, the data, the weights and the run folder give cause.
     """
     from lesionseg.config import RunConfig, load_config
+
+    # Mistakes in the settings are told before torch is loaded.
+    settings = None
+    if config is not None or not resume:
+        plain = config.model_dump() if isinstance(config, RunConfig) else config
+        settings = load_config(plain, overrides)
     from lesionseg.training.run import run_training
 
-    if config is None and resume:
+    if settings is None:
         return run_training(None, run, resume=True, overrides=overrides, watcher=watcher)
-    settings = config if isinstance(config, RunConfig) and not overrides else load_config(_plain(config), overrides)
     return run_training(settings, run, resume=resume, watcher=watcher)
-
-
-def _plain(config: Any) -> Any:
-    from lesionseg.config import RunConfig
-
-    return config.model_dump() if isinstance(config, RunConfig) else config
 
 
 def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:

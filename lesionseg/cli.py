@@ -194,8 +194,12 @@ def predict(
     options = PredictOptions(
         threshold=threshold, format=mask_format, overlay=overlay, save_probabilities=save_probabilities
     )
-    with console.counter(out, "predicting") as progress:
-        result = api.predict(source, model, output, options, progress=progress)
+    try:
+        with console.counter(out, "predicting") as progress:
+            result = api.predict(source, model, output, options, progress=progress)
+    except KeyboardInterrupt:
+        out.print("stopped; the same command goes on where it was")
+        raise typer.Exit(INTERRUPTED) from None
     out.print(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if result.failed:
         raise typer.Exit(PARTIAL)

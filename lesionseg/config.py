@@ -93,6 +93,9 @@ class OptimConfig(_Section):
     decoder_lr: Annotated[float, Field(gt=0)] = 0.01
     """The decoder's learning rate."""
 
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential moving average of the weights, then validated and kept instead; 0: none."""
+
     @property
     def frozen(self) -> bool:
         """Whether the encoder stays as it was loaded."""

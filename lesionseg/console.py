@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from lesionseg.training import fit
-    from lesionseg.training.run import Watcher
+    from lesionseg.training import watch
+    from lesionseg.training.watch import Watcher
 
 __all__ = ["counter", "training_bar"]
 
@@ -35,7 +35,7 @@ def counter(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
 @contextmanager
 def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]], None]) -> Iterator[Watcher]:
     """A bar for a training, and one line for every finished epoch."""
-    from lesionseg.training.run import Watcher
+    from lesionseg.training.watch import Watcher
 
     columns = (
         TextColumn("{task.description}"),
@@ -51,7 +51,7 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
         def on_decode(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, numbers=f"{done}/{total} pairs", visible=True)
 
-        def on_step(now: fit.Progress) -> None:
+        def on_step(now: watch.Progress) -> None:
             nonlocal epochs
             epochs = now.epochs
             progress.update(

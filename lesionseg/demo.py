@@ -20,6 +20,7 @@ __all__ = ["run_demo"]
 
 TRAIN, TEST = 96, 24
 RATES = {"frozen": 0.0, "finetuned": 0.001}
+EXTRA: tuple[str, ...] = ()
 _MARK = "made-by-lesionseg-demo.txt"
 
 
@@ -86,6 +87,6 @@ def _pair(folders: DatasetFolders, output: Path, out: Console) -> None:
 
 
 def _train(name: str, output: Path, out: Console) -> None:
-    words = [f"data.manifest={output / 'manifest.csv'}", f"optim.encoder_lr={RATES[name]}"]
+    words = [f"data.manifest={output / 'manifest.csv'}", f"optim.encoder_lr={RATES[name]}", *EXTRA]
     with console.training_bar(out, name, lambda info: None) as watcher:
         api.train("demo", output / "runs" / name, overrides=words, watcher=watcher)

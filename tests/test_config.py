@@ -98,7 +98,9 @@ def test_words_yaml_and_json_give_the_same_config(
         "loop.seed": seed,
         "loop.stop_at": targets,
     }
-    config = load_config(None, [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in words.items()])
+    config = load_config(
+        None, [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in words.items()]
+    )
     assert config.data.image_size == size
     assert (config.data.validation_fraction, config.loop.seed) == (fraction, seed)
     assert (config.optim.encoder_lr, config.optim.decoder_lr) == rates

@@ -12,7 +12,8 @@ from lesionseg.data.transforms import augmentation
 from lesionseg.errors import NonFiniteError
 from lesionseg.models import EncoderSpec, ModelSpec, SegmentationModel, build_model
 from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
-from lesionseg.training.fit import FitResult, Progress, _overlaps, fit
+from lesionseg.training.fit import FitResult, _overlaps, fit
+from lesionseg.training.watch import Progress
 
 Config = Callable[..., RunConfig]
 
@@ -50,9 +51,9 @@ def timeless(result: FitResult) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in result.history]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_four_epochs_are_two_and_two_more(tiny, tmp_path: Path, workers: int) -> None:
-    words = ["loop.epochs=4", f"data.workers={workers}", "data.rotate90=0.5", "data.brightness=0.2"]
+@pytest.mark.parametrize(("workers", "ema"), [(0, 0), (2, 0), (0, 0.9)])
+def test_four_epochs_are_two_and_two_more(tiny, tmp_path: Path, workers: int, ema: float) -> None:
+    words = ["loop.epochs=4", f"data.workers={workers}", f"optim.ema={ema}", "data.rotate90=0.5", "data.brightness=0.2"]
     whole = run(tiny.config(*words), tmp_path / "whole")
     run(tiny.config(*words, "loop.epochs=2"), tmp_path / "parts")
     checkpoint = load_checkpoint(latest_checkpoint(tmp_path / "parts"))
@@ -103,6 +104,27 @@ def test_finetuned_encoder_moves(tiny, tmp_path: Path) -> None:
     after = weights(tmp_path)
     fixed = {key for key in before if torch.equal(before[key], after[key])}
     assert fixed == {"encoder.mean", "encoder.std"}
+
+
+def test_average_of_weights_is_what_is_kept(tiny, tmp_path: Path) -> None:
+    run(tiny.config("optim.ema=0.75", "loop.epochs=1"), tmp_path)
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path))
+    key = "decoder.head.0.weight"
+    trail: list[torch.Tensor] = []
+    net = model()
+    fit(
+        tiny.config("loop.epochs=1"),
+        net,
+        pairs(10, 0, tiny.config()),
+        pairs(3, 1),
+        tmp_path / "plain",
+        on_step=lambda _: trail.append(net.state_dict()[key].clone()),
+    )
+    average = trail[0]
+    for weight in trail[1:]:
+        average = 0.75 * average + 0.25 * weight
+    torch.testing.assert_close(checkpoint.model_state[key], average)
+    assert torch.equal(checkpoint.optim_state["trained." + key], trail[-1])
 
 
 def test_it_learns(tiny, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from lesionseg.data.images import read_mask, read_probability
 from lesionseg.errors import ConfigError, DataError, OutputError
-from lesionseg.inference.folder import COLUMNS, PARTIAL, TABLE, PredictOptions, list_photos, predict_folder
+from lesionseg.inference.folder import PredictOptions, list_photos, predict_folder
+from lesionseg.inference.journal import COLUMNS, PARTIAL, TABLE
 
 SIZE = 32
 

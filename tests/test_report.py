@@ -347,7 +347,7 @@ def test_hostile_names_are_only_text(make, cases, tmp_path):
     assert len(evil) == COUNT
     names = ("site", "note", "shift", "'@head", "minus", "tab", "return")
     assert {tuple(row[name] for name in names) for row in evil} == {
-        ("'=cmd()", "'@SUM(A1)", "-1.5", "'+1+1", "'-cmd()", "'\t=1", " =1")
+        ("'=cmd()", "'@SUM(A1)", "-1.5", "'+1+1", "'-cmd()", "'\t=1", "\\r=1")
     }
     assert {row["run"] for row in rows} == {HOSTILE, "'=HYPERLINK(1)"}
     assert {row["run_a"] for row in read_csv(files.tables[3])} == {"'=HYPERLINK(1)"}

@@ -9,8 +9,8 @@ import torch
 
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.training.checkpoint import latest_checkpoint, load_checkpoint
-from lesionseg.training.fit import Progress
-from lesionseg.training.run import Watcher, run_training
+from lesionseg.training.run import run_training
+from lesionseg.training.watch import Progress, Watcher
 
 
 def test_a_run_folder_tells_how_it_was_made(tiny, tmp_path: Path) -> None:

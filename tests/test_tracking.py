@@ -16,9 +16,9 @@ def test_no_tracker_logs_nowhere(tmp_path: Path) -> None:
 
 def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(ConfigError, match=r"needs the package mlflow\nFix: pip install 'lesionseg\[tracking\]'"):
-        with open_trackers(["mlflow"], tmp_path, {}):
-            pass
+    message = r"needs the package mlflow\nFix: pip install 'lesionseg\[tracking\]'"
+    with pytest.raises(ConfigError, match=message), open_trackers(["mlflow"], tmp_path, {}):
+        pass
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow and TensorBoard bring their own deprecations

@@ -291,8 +291,8 @@ def encode_probability_png(probability: Probability) -> bytes:
 
 
 def encode_jpeg(pixels: RgbImage, quality: int = 92) -> bytes:
-    """``uint8 H W 3`` RGB to a JPEG without EXIF, ICC profile or comment."""
-    return _encode(pixels, "JPEG", quality=quality)
+    """``uint8 H W 3`` RGB to a JPEG without EXIF, ICC profile or comment, colours at full resolution."""
+    return _encode(pixels, "JPEG", quality=quality, subsampling=0)
 
 
 def encode_mask_nifti(mask: BoolMask) -> bytes:

@@ -27,6 +27,7 @@ from lesionseg.evaluation.statistics import (
     verdict,
 )
 from lesionseg.records import Case
+from lesionseg.tables import encode_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -170,7 +171,9 @@ def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], word
 
     table = Table(title=title, title_justify="left")
     for index, name in enumerate(header):
-        table.add_column(_printable(name), justify="left" if index < words else "right", overflow="fold")
+        table.add_column(
+            _printable(name), justify="left" if index < words else "right", overflow="fold", no_wrap=index < words
+        )
     for row in rows:
         table.add_row(*(_printable(cell) for cell in row))
     return table
@@ -321,20 +324,6 @@ def _html(
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
-    safe = frame.rename(columns=_inert).map(_inert)
-    return safe.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _inert(cell: Any) -> Any:
-    """Text that a spreadsheet would run as a formula, made plain text by a leading apostrophe."""
-    if not isinstance(cell, str):
-        return cell
-    # A bare carriage return is not quoted and would end the row.
-    cell = cell.replace("\r", " ")
-    if not cell.startswith(("=", "+", "-", "@", "\t")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return "'" + cell
-    return cell
+    # NaN is the one value that is not itself; in a table it is an empty cell.
+    rows = ({str(name): cell for name, cell in row.items() if cell == cell} for row in frame.to_dict("records"))
+    return encode_table(list(frame.columns), rows)

@@ -6,23 +6,21 @@ later run uses an output again where the row's hashes show that nothing has chan
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import re
-import threading
 import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
 from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.inference.journal import COLUMNS, PARTIAL, TABLE, Row, journal, read_rows
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.stages import (
     OUTPUTS,
@@ -30,25 +28,14 @@ from lesionseg.inference.stages import (
     PredictOptions,
     decode,
     encode,
-    encode_table,
     infer,
     overlapped,
-    safe_cell,
 )
 from lesionseg.records import Probability
+from lesionseg.tables import encode_table, safe_cell
 
-__all__ = ["COLUMNS", "PARTIAL", "TABLE", "FolderResult", "Photo", "PredictOptions", "list_photos", "predict_folder"]
+__all__ = ["FolderResult", "Photo", "PredictOptions", "list_photos", "predict_folder"]
 
-TABLE = "predictions.csv"
-PARTIAL = "predictions.partial.csv"
-COLUMNS = (
-    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "seconds"),
-    *("model_sha256", "photo_sha256", "mask_sha256", "probability_sha256", "overlay_sha256"),
-    *("threshold", "status", "error"),
-)
-"""Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
-
-Row = Mapping[str, str]
 Progress = Callable[[int, int], None]
 
 # Hidden files and folders, and ISIC 2017's companion pictures.
@@ -122,9 +109,9 @@ def predict_folder(
     """
     photos = list_photos(source, output)
     _refuse_shared_names(photos)
-    previous = _read_rows(output / TABLE) | _read_rows(output / PARTIAL)
+    previous = read_rows(output / TABLE) | read_rows(output / PARTIAL)
     outcomes = []
-    with _journal(output / PARTIAL, previous.values()) as record:
+    with journal(output / PARTIAL, previous.values()) as record:
         work = _Work(predictor, output, options or PredictOptions(), previous, record)
         # Closed before the journal is: an interrupted run still records the photos under way.
         with closing(work.through(photos)) as finished:
@@ -186,7 +173,7 @@ def _walk(source: Path, output: Path) -> Iterator[Path]:
 
 def _is_output(folder: Path) -> bool:
     with suppress(OSError, OutputError):
-        return bool(_read_rows(folder / TABLE) or _read_rows(folder / PARTIAL))
+        return bool(read_rows(folder / TABLE) or read_rows(folder / PARTIAL))
     return False
 
 
@@ -203,45 +190,6 @@ def _refuse_shared_names(photos: Iterable[Photo]) -> None:
             problems=problems,
             fix="rename all but one of each line, or move them to folders of their own",
         )
-
-
-def _read_rows(path: Path) -> dict[str, dict[str, str]]:
-    """File cell -> row, up to where a table is torn; nothing where there is no table."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}", fix="choose another output folder") from error
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    found = {}
-    # A run that was killed while it wrote leaves half a row; that photo is done again.
-    with suppress(csv.Error):
-        header = next(rows, list(COLUMNS))
-        if header != list(COLUMNS):
-            raise OutputError(f"{path} is not a table of this program", fix="move it, or choose another output folder")
-        for cells in rows:
-            if len(cells) == len(COLUMNS):
-                found[cells[0]] = dict(zip(COLUMNS, cells, strict=True))
-    return found
-
-
-@contextmanager
-def _journal(path: Path, rows: Iterable[Row]) -> Iterator[Callable[[Row], None]]:
-    """``predictions.partial.csv`` with earlier rows; gives what adds a row to it, at once and from any thread."""
-    write_atomic(path, encode_table(COLUMNS, rows))
-    lock = threading.Lock()
-    with path.open("ab") as file:
-
-        def add(row: Row) -> None:
-            try:
-                with lock:
-                    file.write(encode_table(COLUMNS, [row], header=False))
-                    file.flush()
-            except OSError as error:
-                raise OutputError(f"{path} cannot be written: {error.strerror}", fix="free some space") from error
-
-        yield add
 
 
 @dataclass(frozen=True, slots=True, eq=False)

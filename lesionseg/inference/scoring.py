@@ -18,8 +18,9 @@ from lesionseg.data.images import encode_probability_png, read_bytes, read_mask,
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, METRICS, confusion, score_row, soft_dice, soft_iou
 from lesionseg.inference.predictor import Predictor, load_predictor
-from lesionseg.inference.stages import Decoded, decode, encode_table, infer, overlapped
+from lesionseg.inference.stages import Decoded, decode, infer, overlapped
 from lesionseg.records import THRESHOLD, BoolMask, Case, Prediction, Probability
+from lesionseg.tables import encode_table
 
 __all__ = ["score_run"]
 

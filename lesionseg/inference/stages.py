@@ -5,11 +5,9 @@ The photo is resized as in training, and the probability is brought to the photo
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TypeVar
@@ -40,10 +38,8 @@ __all__ = [
     "PredictOptions",
     "decode",
     "encode",
-    "encode_table",
     "infer",
     "overlapped",
-    "safe_cell",
 ]
 
 T = TypeVar("T")
@@ -212,30 +208,3 @@ def overlapped(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def safe_cell(value: object) -> str:
-    """A table cell that no spreadsheet takes for a formula and that can be written as UTF-8; stable when repeated."""
-    text = repr(float(value)) if isinstance(value, float) else str(value)
-    # Names that are not UTF-8 hold surrogates; a bare carriage return would end the row for a reader.
-    text = text.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, header: bool = True) -> bytes:
-    """Rows as UTF-8 CSV: floats in full precision, cells that are missing empty, hostile ones neutralised."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow([safe_cell(name) for name in columns])
-    for row in rows:
-        writer.writerow([safe_cell(row.get(name, "")) for name in columns])
-    return text.getvalue().encode()

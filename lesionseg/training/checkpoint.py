@@ -25,7 +25,6 @@ from lesionseg.records import Checkpoint
 __all__ = [
     "FOLDER",
     "checkpoint_files",
-    "history_csv",
     "latest_checkpoint",
     "load_checkpoint",
     "load_model",
@@ -51,13 +50,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch
     return tensors, groups
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], groups: Sequence[Mapping[str, Any]]
+) -> None:
     """Puts back what ``optimizer_tensors`` took out."""
     slots: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in checkpoint.optim_state.items():
+    for key, value in tensors.items():
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": [dict(group) for group in checkpoint.optim_groups]})
+    optimizer.load_state_dict({"state": slots, "param_groups": [dict(group) for group in groups]})
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, is_best: bool, keep: int) -> Path:
@@ -125,7 +126,12 @@ def _prune(folder: Path, keep: int) -> None:
 
 def _best_name(folder: Path) -> str:
     file = folder / "best.json"
-    return str(_read_json(file)["checkpoint"]) if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    name = _read_json(file).get("checkpoint")
+    if not isinstance(name, str):
+        raise RunError(f"{file} names no checkpoint", fix="delete it; the newest checkpoint is used then")
+    return name
 
 
 def latest_checkpoint(run: Path) -> Path:
@@ -226,10 +232,3 @@ def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Check
         raise RunError(f"{file} does not fit its own architecture: {reason}", fix="train it again") from error
     digest: str = _read_json(file)["sha256"]["model"]
     return model.eval(), checkpoint, digest
-
-
-def history_csv(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """The history as CSV, floats in full precision."""
-    names = list(history[0]) if history else []
-    lines = [",".join(names)] + [",".join(repr(row[name]) for name in names) for row in history]
-    return ("\n".join(lines) + "\n").encode()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lesionseg.config import RunConfig
 from lesionseg.data.images import write_atomic
@@ -20,27 +21,17 @@ from lesionseg.data.loader import EpochSampler, PairDataset, make_loader
 from lesionseg.errors import NonFiniteError
 from lesionseg.models import SegmentationModel
 from lesionseg.records import THRESHOLD, Checkpoint
+from lesionseg.tables import encode_table
 from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
-from lesionseg.training.checkpoint import FOLDER, history_csv, optimizer_tensors, restore_optimizer, save_checkpoint
+from lesionseg.training.checkpoint import FOLDER, optimizer_tensors, restore_optimizer, save_checkpoint
 from lesionseg.training.losses import LOSSES, Loss
 from lesionseg.training.optim import build_optimizer, learning_rates
+from lesionseg.training.watch import Progress, Row
 
-__all__ = ["FitResult", "Progress", "fit"]
+__all__ = ["FitResult", "fit"]
 
-Row = Mapping[str, Any]
+_TRAINED = "trained."
 _MEASURES = ("val_loss", "val_dice", "val_iou", "val_soft_dice", "val_soft_iou")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +68,12 @@ class _Parts:
     batches: Any
     loss_of: Loss
     names: Sequence[str]
+    average: AveragedModel | None
+
+    @property
+    def kept(self) -> torch.nn.Module:
+        """The network whose weights are validated and kept."""
+        return self.net if self.average is None else self.average.module
 
 
 def fit(
@@ -125,13 +122,16 @@ def fit(
     batches = make_loader(train, order, config.data.workers)
     val_batches = make_loader(validation, EpochSampler(len(validation), loop.batch_size), 0)
     net, optimizer, batches, val_batches = accelerator.prepare(model, optimizer, batches, val_batches)
-    parts = _Parts(config, accelerator, net, optimizer, order, batches, LOSSES[config.optim.loss], names)
+    average = _average(model, config.optim.ema, resume_from)
+    parts = _Parts(config, accelerator, net, optimizer, order, batches, LOSSES[config.optim.loss], names, average)
 
     def save(*, is_best: bool) -> None:
         if accelerator.is_main_process:
-            snapshot = _snapshot(config, accelerator.unwrap_model(net), optimizer, state)
+            snapshot = _snapshot(parts, accelerator.unwrap_model(net), state)
             save_checkpoint(snapshot, run / FOLDER, is_best=is_best, keep=loop.keep_checkpoints)
-            write_atomic(run / "history.csv", history_csv(state.history))
+            write_atomic(
+                run / "history.csv", encode_table(list(state.history[0]) if state.history else [], state.history)
+            )
 
     while state.epoch < loop.epochs:
         if reason := _stop_reason(state, [*loop_callbacks(loop), *callbacks]):
@@ -168,6 +168,8 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         parts.accelerator.backward(loss)
         optimizer.step()
+        if parts.average is not None:
+            parts.average.update_parameters(parts.accelerator.unwrap_model(parts.net))
         state.step += 1
         state.images += len(batch["index"])
         state.loss_sum += value * len(batch["index"])
@@ -219,10 +221,10 @@ def _end_epoch(state: _State, config: RunConfig, measures: dict[str, float]) -> 
 @torch.inference_mode()
 def _validate(parts: _Parts, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
     """Means of per-image values over the validation part, at the training size."""
-    parts.net.eval()
+    net = parts.kept.eval()
     rows = []
     for batch in batches:
-        logits, truth = _forward(parts.net, batch)
+        logits, truth = _forward(net, batch)
         losses = torch.stack([parts.loss_of(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
         values = torch.cat((losses[:, None], _overlaps(logits, truth)), dim=1)
         rows.append(parts.accelerator.gather_for_metrics(values))
@@ -257,12 +259,30 @@ def _not_finite(parts: _Parts, batch: dict[str, Tensor], state: _State) -> NonFi
     )
 
 
-def _snapshot(config: RunConfig, model: SegmentationModel, optimizer: Any, state: _State) -> Checkpoint:
-    tensors, groups = optimizer_tensors(optimizer)
+def _average(model: SegmentationModel, decay: float, resume_from: Checkpoint | None) -> AveragedModel | None:
+    """The exponential moving average of parameters and BatchNorm statistics."""
+    if not decay:
+        return None
+    average = AveragedModel(
+        model,
+        multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    if resume_from is not None:
+        average.module.load_state_dict(dict(resume_from.model_state))
+        average.n_averaged.fill_(1)
+    return average
+
+
+def _snapshot(parts: _Parts, model: SegmentationModel, state: _State) -> Checkpoint:
+    tensors, groups = optimizer_tensors(parts.optimizer)
+    if parts.average is not None:
+        # What is trained is part of the optimiser's memory then; what is kept is the average.
+        tensors |= {_TRAINED + name: value for name, value in model.state_dict().items()}
     return Checkpoint(
-        config=config.model_dump(mode="json"),
+        config=parts.config.model_dump(mode="json"),
         model_spec=model.spec.to_json(),
-        model_state=model.state_dict(),
+        model_state=parts.accelerator.unwrap_model(parts.kept).state_dict(),
         optim_state=tensors,
         optim_groups=groups,
         epoch=state.epoch,
@@ -274,8 +294,10 @@ def _snapshot(config: RunConfig, model: SegmentationModel, optimizer: Any, state
 
 
 def _restore(checkpoint: Checkpoint, model: SegmentationModel, optimizer: torch.optim.Optimizer) -> _State:
-    model.load_state_dict(dict(checkpoint.model_state))
-    restore_optimizer(optimizer, checkpoint)
+    trained = {k.removeprefix(_TRAINED): v for k, v in checkpoint.optim_state.items() if k.startswith(_TRAINED)}
+    model.load_state_dict(trained or dict(checkpoint.model_state))
+    slots = {k: v for k, v in checkpoint.optim_state.items() if not k.startswith(_TRAINED)}
+    restore_optimizer(optimizer, slots, checkpoint.optim_groups)
     return _State(
         epoch=checkpoint.epoch,
         step=checkpoint.step,

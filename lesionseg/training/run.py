@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,10 +29,11 @@ from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_pa
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback
 from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
-from lesionseg.training.fit import FitResult, Progress, Row, fit
+from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.tracking import open_trackers
+from lesionseg.training.watch import Row, Watcher
 
-__all__ = ["Watcher", "run_training"]
+__all__ = ["run_training"]
 
 _PACKAGES = ("lesionseg", "torch", "monai", "timm", "accelerate", "numpy", "pillow")
 # What may change between the start of a run and its resumption without making it another experiment.
@@ -43,16 +43,6 @@ _CHANGEABLE = frozenset(
     | {"model.encoder_weights"}
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """What a caller wants to be told: ``run.json``, decoding as (done, total), each step, each epoch's row."""
-
-    on_decode: Callable[[int, int], None] = lambda done, total: None
-    on_step: Callable[[Progress], None] = lambda progress: None
-    on_epoch: Callable[[Row], None] = lambda row: None
-    on_start: Callable[[dict[str, Any]], None] = lambda info: None
 
 
 def run_training(

@@ -1,0 +1,142 @@
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lesionseg import cli
+from lesionseg.data.images import read_mask
+
+COMMANDS = ([], ["data"], ["data", "pair"], ["train"], ["evaluate"], ["report"], ["predict"], ["demo"])
+
+
+def lesionseg(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The installed command, as a user runs it."""
+    code = "from lesionseg.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:lesionseg", "-c", code, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_says_research_use_and_shows_examples(words: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, [*words, "--help"])
+    text = " ".join(result.output.split())
+    assert result.exit_code == 0
+    assert "Research use" in text
+    if words not in ([], ["data"]):
+        assert f"lesionseg {' '.join(words)}" in text.partition("Examples:")[2]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from lesionseg import cli; "
+        "heavy = ('torch', 'monai', 'timm', 'numpy', 'pandas', 'pydantic', 'matplotlib'); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_version() -> None:
+    from lesionseg import __version__
+
+    assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == f"lesionseg {__version__}"
+
+
+def test_train_with_nothing_says_what_it_needs_and_offers_the_demo() -> None:
+    result = lesionseg("train")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    for part in ("needs a config", "isic2016-frozen", "lesionseg data pair", "lesionseg demo"):
+        assert part in result.stderr
+
+
+def test_wrong_keys_are_all_listed_with_the_right_ones() -> None:
+    result = lesionseg("train", "--config", "isic2016-frozen", "optim.decoderlr=1", "loop.epochs=none at all", "what")
+    assert result.returncode == 2
+    for part in ("optim.decoderlr: no such key; did you mean optim.decoder_lr?", "loop.epochs", "'what'", "data.root"):
+        assert part in result.stderr
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from lesionseg import api
+
+    def broken(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(api, "evaluate", broken)
+    monkeypatch.setattr(sys, "argv", ["lesionseg", "evaluate", "--model", str(tmp_path)])
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main()
+
+
+def test_the_whole_way(tiny, tmp_path: Path) -> None:
+    photos = tiny.folders
+    paired = lesionseg(
+        *("data", "pair", "--images", photos.train_images, "--masks", photos.train_masks),
+        *("--test-images", photos.test_images, "--test-masks", photos.test_masks, "--output", "m/mine.csv"),
+        cwd=tmp_path,
+    )
+    assert paired.returncode == 0, paired.stderr
+    assert "14 pairs (10 train, 4 test)" in paired.stdout
+
+    small = ["data.image_size=64", "model.encoder_weights=random", "loop.epochs=1", "loop.batch_size=4"]
+    for name, rate in (("frozen", "0"), ("finetuned", "0.0001")):
+        trained = lesionseg(
+            "train", "--name", name, "data.manifest=m/mine.csv", f"optim.encoder_lr={rate}", *small, cwd=tmp_path
+        )
+        assert trained.returncode == 0, trained.stderr
+        assert re.search(r"epoch 1/1\s+train loss \d", trained.stdout)
+    again = lesionseg("train", "--name", "frozen", "--resume", "loop.epochs=2", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "epoch 2/2" in again.stdout
+
+    report = lesionseg("report", "--compare", "frozen,finetuned", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    html = (tmp_path / "runs/report-frozen-finetuned/report.html").read_text(encoding="utf-8")
+    assert "Not a medical device" in html
+    assert (tmp_path / "runs/frozen/evaluation/test/per_image.csv").is_file()
+
+    (photos.test_images / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    try:
+        predicted = lesionseg("predict", photos.test_images, "--model", "runs/frozen", "--output", "out", cwd=tmp_path)
+    finally:
+        (photos.test_images / "broken.jpg").unlink()
+    assert predicted.returncode == 3, predicted.stderr
+    assert "4 done, 0 reused, 1 failed" in predicted.stdout
+    masks = sorted((tmp_path / "out").glob("*_segmentation.png"))
+    assert [read_mask(path).shape for path in masks] == [(72, 96)] * 4
+    scored = lesionseg("evaluate", "--model", "runs/frozen", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert "Dice" in scored.stdout
+
+
+def test_ctrl_c_saves_and_exits_130(tiny, tmp_path: Path) -> None:
+    words = ["train", "--name", "long", f"data.manifest={tiny.manifest}", "data.image_size=64", "loop.epochs=500"]
+    words += ["model.encoder_weights=random", "loop.batch_size=4", "loop.device=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lesionseg.cli import main; main()", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoints = tmp_path / "runs/long/checkpoints"
+    for _ in range(600):
+        if checkpoints.is_dir() and list(checkpoints.glob("*.json")):
+            break
+        time.sleep(0.1)
+    process.send_signal(2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "go on with: lesionseg train --name long --runs runs --resume" in " ".join(out.split())
+    assert '"status": "interrupted"' in (tmp_path / "runs/long/run.json").read_text()

@@ -1,0 +1,322 @@
+"""Decoding once, the cache, the order of items, and worker processes."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lesionseg.config import DataConfig
+from lesionseg.data import loader
+from lesionseg.data.images import decode_photo, read_image, read_mask, resize_mask, resize_photo
+from lesionseg.data.loader import EpochSampler, PairDataset, decode_pairs, make_loader, read_pair
+from lesionseg.data.transforms import Augmentation, augmentation
+from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.records import Case
+
+Make = Callable[..., Case]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a photo and a mask; the photo's blue is the seed."""
+
+    def write(name: str, seed: int = 0, width: int = 80, height: int = 60, suffix: str = ".png") -> Case:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        pixels[..., 2] = seed
+        image, mask = tmp_path / f"{name}{suffix}", tmp_path / f"{name}_mask.png"
+        Image.fromarray(pixels).save(image)
+        Image.fromarray((pixels[..., 0] > 128) * np.uint8(255)).save(mask)
+        return Case(name, image, mask)
+
+    return write
+
+
+@pytest.fixture
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def forbid() -> None:
+        def fail(case: Case, *_: int) -> None:
+            pytest.fail(f"{case.case_id} was decoded again")
+
+        monkeypatch.setattr(loader, "read_pair", fail)
+
+    return forbid
+
+
+# --- one pair ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_resized_as_the_rules_say(make: Make) -> None:
+    case = make("a", 5)
+    pair = read_pair(case, 32, 64)
+    assert case.mask is not None
+    assert pair.case_id == "a"
+    assert np.array_equal(pair.image, resize_photo(read_image(case.image), 32, 64))
+    assert np.array_equal(pair.mask, resize_mask(read_mask(case.mask), 32, 64))
+    assert pair.mask.dtype == np.bool_
+
+
+def test_jpegs_that_are_decoded_smaller_still_fit_their_masks(make: Make) -> None:
+    case = make("a", 5, width=803, height=601, suffix=".jpg")
+    pair = read_pair(case, 32, 64)
+    # A quarter of 601 x 803 is the smallest that keeps twice 32 x 64.
+    quarter = decode_photo(case.image.read_bytes(), "x", at_least=(64, 128)).pixels
+    assert quarter.shape == (151, 201, 3)
+    assert np.array_equal(pair.image, resize_photo(quarter, 32, 64))
+    assert pair.mask.any()
+
+
+def test_pairs_that_cannot_be_used(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="a has no mask"):
+        read_pair(Case("a", make("a").image), 32, 32)
+    other = make("b", width=60, height=80)
+    with pytest.raises(ImageError, match=r"b_mask\.png is 60 x 80, its photo 80 x 60"):
+        read_pair(Case("c", make("a").image, other.mask), 32, 32)
+    with pytest.raises(ImageError, match=r"gone\.png does not exist"):
+        read_pair(Case("c", tmp_path / "gone.png", other.mask), 32, 32)
+
+
+# --- all pairs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_pairs_keep_their_order(make: Make, tmp_path: Path, cached: bool) -> None:
+    cases = [make(f"c{seed}", seed) for seed in (9, 3, 7, 1)]
+    told: list[tuple[int, int]] = []
+    photos, masks = decode_pairs(
+        cases, 32, 64, cache=tmp_path / "cache" if cached else None, progress=lambda *now: told.append(now)
+    )
+    assert photos.shape == (4, 32, 64, 3)
+    assert masks.shape == (4, 1, 32, 64)
+    assert photos.dtype == masks.dtype == np.uint8
+    assert photos[:, 0, 0, 2].tolist() == [9, 3, 7, 1]
+    assert set(np.unique(masks)) == {0, 1}
+    for index, case in enumerate(cases):
+        assert np.array_equal(masks[index, 0], read_pair(case, 32, 64).mask)
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert isinstance(photos, np.memmap) == cached
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_all_bad_cases_are_listed(make: Make, tmp_path: Path, cached: bool) -> None:
+    good, damaged, turned, gone = make("good"), make("damaged"), make("turned"), make("gone")
+    damaged.image.write_bytes(damaged.image.read_bytes()[:200])
+    gone.image.unlink()
+    cases = [
+        damaged,
+        good,
+        Case("turned", turned.image, make("other", width=60, height=80).mask),
+        gone,
+        Case("unlabelled", good.image),
+    ]
+    with pytest.raises(DataError, match=r"^4 of 5 cases cannot be used") as caught:
+        decode_pairs(cases, 32, 32, cache=tmp_path / "cache" if cached else None)
+    expected = [
+        f"damaged: {damaged.image} is damaged",
+        f"turned: {tmp_path / 'other_mask.png'} is 60 x 80, its photo 80 x 60",
+        f"gone: {gone.image} does not exist",
+        "unlabelled: unlabelled has no mask",
+    ]
+    assert len(caught.value.problems) == len(expected)
+    for start, problem in zip(expected, caught.value.problems, strict=True):
+        assert problem.startswith(start)
+    assert not list(tmp_path.glob("cache/*"))
+
+
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_cache_is_used_again(make: Make, tmp_path: Path, forbid_decoding: Callable[[], None]) -> None:
+    cases = [make("a", 1), make("b", 2)]
+    first = [np.array(part) for part in decode_pairs(cases, 32, 32, cache=tmp_path / "cache")]
+    files = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert [name.split("-")[-1] for name in files] == ["masks.npy", "photos.npy"]
+    forbid_decoding()
+    again = decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def swap_photo(cases: list[Case]) -> list[Case]:
+    stat = cases[0].image.stat()
+    data = bytearray(cases[1].image.read_bytes()[: stat.st_size].ljust(stat.st_size, b"\0"))
+    cases[0].image.write_bytes(data)
+    os.utime(cases[0].image, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    return cases
+
+
+def touch_mask(cases: list[Case]) -> list[Case]:
+    assert cases[1].mask is not None
+    Image.fromarray(np.full((60, 80), 255, np.uint8)).save(cases[1].mask)
+    return cases
+
+
+@pytest.mark.parametrize(
+    "change",
+    [swap_photo, touch_mask, lambda cases: cases[::-1], lambda cases: cases[:1]],
+    ids=["photo", "mask", "order", "fewer"],
+)
+def test_the_cache_is_made_anew_when_a_file_or_the_order_changes(
+    make: Make, tmp_path: Path, change: Callable[[list[Case]], list[Case]]
+) -> None:
+    cases = [make("a", 1), make("b", 2)]
+    decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
+    changed = change(cases)
+    fresh = decode_pairs(changed, 32, 32)
+    cached = decode_pairs(changed, 32, 32, cache=tmp_path / "cache")
+    assert all(np.array_equal(one, other) for one, other in zip(fresh, cached, strict=True))
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_the_cache_keeps_sizes_apart(make: Make, tmp_path: Path) -> None:
+    for height, width in ((32, 64), (64, 32), (32, 32)):
+        photos, _ = decode_pairs([make("a")], height, width, cache=tmp_path / "cache")
+        assert photos.shape == (1, height, width, 3)
+
+
+def test_a_cache_that_cannot_be_written(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot hold the cache"):
+        decode_pairs([make("a")], 32, 32, cache=tmp_path / "file" / "cache")
+
+
+def test_one_cache_filled_from_two_sides_at_once(make: Make, tmp_path: Path) -> None:
+    cases = [make(f"c{seed}", seed) for seed in range(6)]
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(decode_pairs(cases, 32, 32, cache=tmp_path / "cache")))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [photos[:, 0, 0, 2].tolist() for photos, _ in results] == [[0, 1, 2, 3, 4, 5]] * 4
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "no part is left over"
+
+
+# --- items ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [None, {"flip": 1.0, "rotate90": 0.5, "brightness": 0.3}])
+def test_items_of_a_read_only_cache(make: Make, tmp_path: Path, options: dict[str, float] | None) -> None:
+    augment = augmentation(DataConfig(manifest="x", image_size=32, **options), 0) if options else None
+    arrays = decode_pairs([make("a", 1)], 32, 32, cache=tmp_path / "cache")
+    assert not arrays[0].flags.writeable
+    cached = PairDataset(*arrays, augment)[3, 0]
+    fresh = PairDataset(*decode_pairs([make("a", 1)], 32, 32), augment)[3, 0]
+    for name in ("image", "mask"):
+        assert torch.equal(cached[name], fresh[name])
+        assert cached[name].dtype == torch.uint8
+    assert cached["image"].shape == (3, 32, 32)
+    assert cached["mask"].shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("augment", [None, augmentation(DataConfig(manifest="x", brightness=0.1, flip=0.5), 0)])
+def test_items_are_copies(make: Make, augment: Augmentation | None) -> None:
+    photos, masks = decode_pairs([make("a", 1)], 32, 32)
+    before = photos.copy(), masks.copy()
+    for epoch in range(8):
+        item = PairDataset(photos, masks, augment)[epoch, 0]
+        assert int(item["mask"].sum()) == before[1].sum()
+        item["image"].zero_()
+        item["mask"].fill_(7)
+    assert np.array_equal(photos, before[0])
+    assert np.array_equal(masks, before[1])
+
+
+def test_items_are_the_arrays(make: Make) -> None:
+    photos, masks = decode_pairs([make("a", 1), make("b", 2)], 32, 32)
+    item = PairDataset(photos, masks)[0, 1]
+    assert np.array_equal(item["image"].numpy().transpose(1, 2, 0), photos[1])
+    assert np.array_equal(item["mask"].numpy(), masks[1])
+    assert int(item["index"]) == 1
+    assert len(PairDataset(photos, masks)) == 2
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def sampler_at(size: int, batch: int, seed: int | None, epoch: int = 0, start: int = 0) -> EpochSampler:
+    sampler = EpochSampler(size, batch, seed)
+    sampler.epoch, sampler.start = epoch, start
+    return sampler
+
+
+@given(st.integers(0, 40), st.integers(1, 9), st.none() | st.integers(0, 2**32 - 1), st.integers(0, 99))
+def test_every_item_comes_once_in_full_batches_but_the_last(
+    size: int, batch: int, seed: int | None, epoch: int
+) -> None:
+    batches = list(sampler_at(size, batch, seed, epoch))
+    assert len(batches) == len(sampler_at(size, batch, seed)) == -(-size // batch)
+    assert all(len(part) == batch for part in batches[:-1])
+    items = [item for part in batches for item in part]
+    assert {at for at, _ in items} <= {epoch}
+    indices = [index for _, index in items]
+    assert sorted(indices) == list(range(size))
+    if seed is None:
+        assert indices == list(range(size))
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.data())
+def test_start_leaves_out_exactly_the_first_batches(
+    size: int, batch: int, seed: int, epoch: int, data: st.DataObject
+) -> None:
+    everything = list(sampler_at(size, batch, seed, epoch))
+    start = data.draw(st.integers(0, len(everything)))
+    assert list(sampler_at(size, batch, seed, epoch, start)) == everything[start:]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    used = EpochSampler(30, 4, 5)
+    for epoch in (2, 0, 1):
+        used.epoch = epoch
+        list(used)
+        torch.manual_seed(epoch)
+        assert list(used) == list(sampler_at(30, 4, 5, epoch))
+
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        return tuple(index for part in sampler_at(30, 4, seed, epoch) for _, index in part)
+
+    assert len({order(seed, epoch) for seed in range(4) for epoch in range(4)}) == 16
+
+
+def test_the_batch_size_does_not_change_the_order() -> None:
+    flat = [[item for part in sampler_at(30, batch, 5) for item in part] for batch in (1, 7, 30, 99)]
+    assert flat[0] == flat[1] == flat[2] == flat[3]
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def batches_of(dataset: PairDataset, workers: int) -> list[dict[str, torch.Tensor]]:
+    sampler = EpochSampler(len(dataset), 4, 11)
+    batches = make_loader(dataset, sampler, workers)
+    found = []
+    for epoch, start in ((0, 0), (1, 2), (2, 0)):
+        sampler.epoch, sampler.start = epoch, start
+        found += list(batches)
+    return found
+
+
+def test_worker_processes_change_nothing(make: Make, tmp_path: Path) -> None:
+    cases = [make(f"c{seed}", seed) for seed in range(10)]
+    config = DataConfig(manifest="x", image_size=32, flip=0.5, rotate90=0.5, brightness=0.3)
+    arrays = decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
+    alone = batches_of(PairDataset(*arrays, augmentation(config, 11)), 0)
+    helped = batches_of(PairDataset(*arrays, augmentation(config, 11)), 2)
+    assert len(alone) == len(helped) == 3 + 1 + 3
+    for one, other in zip(alone, helped, strict=True):
+        assert one.keys() == other.keys() == {"image", "mask", "index"}
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert alone[0]["image"].shape == (4, 3, 32, 32)
+    assert alone[0]["index"].dtype == torch.int64
+    plain = batches_of(PairDataset(*arrays), 0)
+    assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(alone, plain, strict=True))
+    assert all(torch.equal(one["index"], other["index"]) for one, other in zip(alone, plain, strict=True))

@@ -1,0 +1,274 @@
+"""Photos and masks meet by id; whatever does not fit is listed."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lesionseg.data.images import encode_mask_nifti
+from lesionseg.data.pairing import Folders, case_id_of, list_pictures, pair_folders, read_labels
+from lesionseg.errors import DataError, PairingError
+from lesionseg.records import Case
+
+Draw = Callable[..., Path]
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Draw:
+    """Writes photos below ``photos*/`` and masks below ``masks*/``."""
+
+    def write(place: str, width: int = 12, height: int = 9) -> Path:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((height, width), np.uint8)
+        pixels[2:5, 3:6] = 255
+        if place.startswith("photos"):
+            pixels = np.dstack([pixels, pixels // 2, 255 - pixels])
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return write
+
+
+def pair(folder: Path, **options: dict[str, str]) -> list[Case]:
+    return pair_folders([Folders("train", folder / "photos", folder / "masks")], **options)
+
+
+def problems_of(*folders: Folders) -> tuple[str, ...]:
+    with pytest.raises(PairingError) as caught:
+        pair_folders(folders)
+    assert f"({len(caught.value.problems)} problems)" in caught.value.message
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "case_id"),
+    [
+        ("ISIC_0000000.jpg", "ISIC_0000000"),
+        ("ISIC_0000000_Segmentation.png", "ISIC_0000000"),
+        ("ISIC_0000000_segmentation.png", "ISIC_0000000"),
+        ("ISIC_0000000_MASK.PNG", "ISIC_0000000"),
+        ("ISIC_0000000_mask.nii.gz", "ISIC_0000000"),
+        ("ISIC_0000000.NII.GZ", "ISIC_0000000"),
+        ("ISIC_0000000.nii", "ISIC_0000000"),
+        ("0000012.png", "0000012"),
+        ("a.b.c_mask.png", "a.b.c"),
+        ("x.nii.gz.png", "x.nii.gz"),
+        ("mask.png", "mask"),
+        ("unmask.png", "unmask"),
+        ("a_mask_2.png", "a_mask_2"),
+        ("a_masks.png", "a_masks"),
+        ("_mask.png", "_mask"),
+        ("NA.png", "NA"),
+        ("Läsion 3, links.png", "Läsion 3, links"),
+    ],
+)
+def test_ids(name: str, case_id: str) -> None:
+    assert case_id_of(Path("folder") / name) == case_id
+
+
+def test_masks_are_found_whatever_their_ending_and_case_is_complete(tmp_path: Path, draw: Draw) -> None:
+    names = ["a_Segmentation.png", "b_segmentation.png", "c_mask.png", "d.png", "e_Mask.bmp"]
+    for number, name in enumerate(names):
+        draw(f"masks/{name}", 12 + number)
+        draw(f"photos/{name[0]}.png", 12 + number)
+    cases = pair(tmp_path, labels={"b": "malignant", "zzz": "benign"}, groups={"c": "patient-1"})
+    assert [(case.case_id, case.mask and case.mask.name) for case in cases] == [(name[0], name) for name in names]
+    assert [(case.width, case.height) for case in cases] == [(12 + number, 9) for number in range(5)]
+    assert [case.labels["diagnosis"] for case in cases] == ["", "malignant", "", "", ""]
+    assert [case.group for case in cases] == ["a", "b", "patient-1", "d", "e"]
+    assert {case.split for case in cases} == {"train"}
+    assert cases[0].sha256 == hashlib.sha256((tmp_path / "photos" / "a.png").read_bytes()).hexdigest()
+
+
+def test_position_plays_no_part(tmp_path: Path, draw: Draw) -> None:
+    # In the order of names, photos are 2, 10 and masks 10_, 2_.
+    for number in ("2", "10"):
+        draw(f"photos/{number}.png", int(number) + 10)
+        draw(f"masks/{number}_mask.png", int(number) + 10)
+    assert [(case.case_id, case.mask and case.mask.name) for case in pair(tmp_path)] == [
+        ("10", "10_mask.png"),
+        ("2", "2_mask.png"),
+    ]
+
+
+def test_nifti_masks(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png", 12, 9)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a_mask.nii.gz").write_bytes(encode_mask_nifti(np.eye(9, 12, dtype=np.bool_)))
+    assert [case.case_id for case in pair(tmp_path)] == ["a"]
+
+
+def test_one_folder_for_both(tmp_path: Path, draw: Draw) -> None:
+    for name in ("a", "b"):
+        draw(f"photos/{name}.png")
+        draw(f"masks/{name}_Segmentation.png").rename(tmp_path / "photos" / f"{name}_Segmentation.png")
+    both = tmp_path / "photos"
+    assert [(c.image.name, c.mask and c.mask.name) for c in pair_folders([Folders("train", both, both)])] == [
+        ("a.png", "a_Segmentation.png"),
+        ("b.png", "b_Segmentation.png"),
+    ]
+
+
+def test_companions_and_system_files_are_no_data(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("masks/a_Segmentation.png")
+    draw("photos/a_superpixels.png")
+    for name in ("Thumbs.db", "thumbs.db", "desktop.ini", "._a.png", ".hidden.png", "ATTRIBUTION.txt", "list.csv"):
+        for folder in ("photos", "masks"):
+            (tmp_path / folder / name).write_bytes(b"junk")
+    assert [path.name for path in list_pictures(tmp_path / "photos")] == ["a.png"]
+    assert [case.case_id for case in pair(tmp_path)] == ["a"]
+
+
+def test_splits_come_in_their_order(tmp_path: Path, draw: Draw) -> None:
+    folders = []
+    for split in ("test", "extra", "val", "train"):
+        draw(f"photos-{split}/{split}.png")
+        draw(f"masks-{split}/{split}.png")
+        folders.append(Folders(split, tmp_path / f"photos-{split}", tmp_path / f"masks-{split}"))
+    assert [case.split for case in pair_folders(folders)] == ["train", "val", "test", "extra"]
+
+
+def test_every_problem_is_listed_at_once(tmp_path: Path, draw: Draw) -> None:
+    for name in ("fine", "small", "twice", "both", "broken", "text", "Case", "case"):
+        draw(f"photos/{name}.png")
+        draw(f"masks/{name}_mask.png")
+    draw("photos/lonely.png")
+    draw("masks/orphan_mask.png")
+    draw("masks/small_mask.png", 11, 9)
+    draw("photos/twice.jpg")
+    draw("masks/fine.png")
+    draw("photos-test/both.png")
+    draw("masks-test/both.png")
+    (tmp_path / "photos" / "broken.png").write_bytes((tmp_path / "photos" / "broken.png").read_bytes()[:60])
+    (tmp_path / "masks" / "text_mask.png").write_bytes(b"<html>not found</html>")
+    (tmp_path / "photos" / "folder.png").mkdir()
+    draw("masks/folder_mask.png")
+    found = problems_of(
+        Folders("train", tmp_path / "photos", tmp_path / "masks"),
+        Folders("test", tmp_path / "photos-test", tmp_path / "masks-test"),
+    )
+    expected = [
+        f"lonely: no mask for {tmp_path / 'photos' / 'lonely.png'}",
+        f"orphan: no photo for {tmp_path / 'masks' / 'orphan_mask.png'}",
+        "twice: 2 photos: twice.jpg, twice.png",
+        "fine: 2 masks: fine.png, fine_mask.png",
+        "case and Case: photo ids that differ only in upper and lower case",
+        "case and Case: mask ids that differ only in upper and lower case",
+        "both: in the train and in the test folder",
+        f"small: the mask is 11 x 9, the photo 12 x 9 ({tmp_path / 'masks' / 'small_mask.png'})",
+        f"broken: {tmp_path / 'photos' / 'broken.png'} is damaged",
+        f"text: {tmp_path / 'masks' / 'text_mask.png'} is not a picture in a supported format",
+        f"folder: {tmp_path / 'photos' / 'folder.png'} is not a regular file",
+    ]
+    assert [line for line in expected if not any(problem.startswith(line) for problem in found)] == []
+    assert len(found) == len(expected)
+
+
+def test_a_bad_photo_and_a_bad_mask_of_one_case_are_both_listed(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png").write_bytes(b"")
+    draw("masks/a.png").write_bytes(b"")
+    found = problems_of(Folders("train", tmp_path / "photos", tmp_path / "masks"))
+    assert len(found) == 2
+    assert all("is empty" in problem for problem in found)
+
+
+def test_a_mask_turned_on_its_side_is_a_mismatch(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png", 12, 9)
+    draw("masks/a.png", 9, 12)
+    assert (
+        "the mask is 9 x 12, the photo 12 x 9"
+        in problems_of(Folders("train", tmp_path / "photos", tmp_path / "masks"))[0]
+    )
+
+
+def test_the_same_folder_as_train_and_test(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("masks/a.png")
+    folder = (tmp_path / "photos", tmp_path / "masks")
+    assert problems_of(Folders("train", *folder), Folders("test", *folder)) == (
+        "a: in the train and in the test folder",
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("none", "cannot be listed"), ("file", "cannot be listed"), ("empty", "holds no picture")]
+)
+def test_folders_without_pictures(tmp_path: Path, folder: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").touch()
+    with pytest.raises(PairingError, match=said) as caught:
+        list_pictures(tmp_path / folder)
+    assert str(tmp_path / folder) in caught.value.message
+
+
+def test_pictures_of_sub_folders_are_not_listed(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("photos/deeper/b.png")
+    assert [path.name for path in list_pictures(tmp_path / "photos")] == ["a.png"]
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("a,0\nb,1\n", {"a": "benign", "b": "malignant"}),
+        ("image_id,target\na,0.0\nb,1.0\n", {"a": "benign", "b": "malignant"}),
+        ("\ufeffISIC_ID,diagnosis\r\na,nevus\r\n\r\nb, melanoma \r\n", {"a": "nevus", "b": "melanoma"}),
+        ("0000012,NA\n", {"0000012": "NA"}),
+        ('"a, b","x ""y"""\n', {"a, b": 'x "y"'}),
+        ("a,benign\na,0\n", {"a": "benign"}),
+        ("a,0,more,cells\n", {"a": "benign"}),
+        ("", {}),
+    ],
+)
+def test_labels(tmp_path: Path, text: str, labels: dict[str, str]) -> None:
+    (tmp_path / "l.csv").write_bytes(text.encode())
+    assert read_labels(tmp_path / "l.csv") == labels
+
+
+def test_wrong_labels_are_all_listed(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("id,dx\na,0\nb\na,1\nc,0\nc,nevus\n")
+    with pytest.raises(DataError) as caught:
+        read_labels(tmp_path / "l.csv")
+    assert caught.value.problems == (
+        "row 3: 'b' has no label",
+        "row 4: a is malignant here and benign above",
+        "row 6: c is nevus here and benign above",
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00\x01", b'a,"' + b"x" * 200_000])
+def test_labels_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "l.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"l\.csv"):
+        read_labels(tmp_path / "l.csv")
+
+
+@pytest.mark.real
+def test_isic_2016_pairs_without_a_problem() -> None:
+    root = Path(os.environ["LESIONSEG_DATA"]) / "isic2016"
+    folders = [
+        Folders(split, root / f"ISBI2016_ISIC_Part1_{name}_Data", root / f"ISBI2016_ISIC_Part1_{name}_GroundTruth")
+        for split, name in (("train", "Training"), ("test", "Test"))
+    ]
+    labels = {
+        key: label
+        for name in ("Training", "Test")
+        for key, label in read_labels(root / f"ISBI2016_ISIC_Part3_{name}_GroundTruth.csv").items()
+    }
+    cases = pair_folders(folders, labels=labels)
+    assert len(cases) == 1145
+    assert len({case.case_id for case in cases}) == 1145
+    assert [sum(case.split == split for case in cases) for split in ("train", "test")] == [806, 339]
+    assert {case.labels["diagnosis"] for case in cases} == {"benign", "malignant"}
+    assert {max(case.width, case.height) for case in cases} == {256}

@@ -1,0 +1,156 @@
+"""Augmentation: image and mask move together, and (seed, epoch, index) decides alone."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lesionseg.config import DataConfig
+from lesionseg.data.transforms import Augmentation, augmentation
+from lesionseg.errors import ConfigError
+
+SIDE = 32
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE].astype(np.uint8)
+# A picture of coordinates: every pixel says where it came from.
+IMAGE = np.stack([ROWS, COLUMNS, ROWS + COLUMNS])
+# Lesion where the coordinates say so; no flip or turn leaves it as it was.
+MASK = ((ROWS > 20) & (COLUMNS < 7) | (ROWS < 3) & (COLUMNS < 15))[None].astype(np.uint8)
+
+
+def build(seed: int = 0, **options: Any) -> Augmentation:
+    settings = {"manifest": "x", "image_size": SIDE, "flip": 0.0, "rotate90": 0.0, "brightness": 0.0} | options
+    made = augmentation(DataConfig(**settings), seed)
+    assert made is not None
+    return made
+
+
+def mask_by_coordinates(image: torch.Tensor) -> torch.Tensor:
+    rows, columns = image[0].long(), image[1].long()
+    return torch.from_numpy(MASK)[0][rows, columns][None]
+
+
+def items(augment: Augmentation, number: int) -> Iterator[dict[str, torch.Tensor]]:
+    for index in range(number):
+        yield augment(IMAGE, MASK, 0, index)
+
+
+def test_nothing_asked_nothing_done() -> None:
+    config = DataConfig(manifest="x", flip=0, rotate90=0, brightness=0)
+    assert augmentation(config, 0) is None
+    assert augmentation(DataConfig(manifest="x"), 0) is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "poses"), [({"flip": 0.5}, 4), ({"rotate90": 0.8}, 4), ({"flip": 0.5, "rotate90": 0.8}, 8)]
+)
+def test_image_and_mask_move_together(options: dict[str, float], poses: int) -> None:
+    seen = set()
+    for item in items(build(**options), 60):
+        assert item["image"].dtype == item["mask"].dtype == torch.uint8
+        assert item["image"].shape == (3, SIDE, SIDE)
+        assert torch.equal(item["mask"], mask_by_coordinates(item["image"]))
+        assert torch.equal(item["image"][2], item["image"][0] + item["image"][1]), "no pixel is made up"
+        seen.add(item["image"].numpy().tobytes())
+    assert len(seen) == poses
+
+
+def test_flips_on_inputs_that_are_not_square() -> None:
+    augment = build(flip=1.0, image_size=(32, 64))
+    image = np.stack([np.arange(32 * 64, dtype=np.uint16).reshape(32, 64).view(np.uint8)[:, ::2]] * 3)
+    item = augment(image, image[:1] % 2, 0, 0)
+    assert np.array_equal(item["image"].numpy(), image[:, ::-1, ::-1])
+    assert np.array_equal(item["mask"].numpy(), image[:1, ::-1, ::-1] % 2)
+
+
+def test_each_axis_is_flipped_half_of_the_time_and_independently() -> None:
+    counts = dict.fromkeys(product([False, True], repeat=2), 0)
+    for item in items(build(flip=0.5), 400):
+        first = item["image"][:2, 0, 0].tolist()
+        counts[first[0] > 0, first[1] > 0] += 1
+    # Binomial(400, 1/4): mean 100, standard deviation 8.7.
+    assert all(65 < count < 135 for count in counts.values())
+
+
+def test_turns_by_90_180_and_270_are_equally_likely() -> None:
+    counts: dict[tuple[int, ...], int] = {}
+    for item in items(build(rotate90=0.75), 400):
+        corner = tuple(item["image"][:2, 0, 0].tolist())
+        counts[corner] = counts.get(corner, 0) + 1
+    assert len(counts) == 4
+    assert all(65 < count < 135 for count in counts.values())
+
+
+@pytest.mark.parametrize("size", [(32, 64), (64, 32)])
+def test_turns_need_square_inputs(size: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.rotate90=0\.5 needs a square data\.image_size, not \[") as caught:
+        build(rotate90=0.5, image_size=size)
+    assert "data.rotate90=0" in caught.value.fix
+
+
+def test_brightness_scales_the_image_alone() -> None:
+    flat = np.full((3, SIDE, SIDE), 100, np.uint8)
+    levels = []
+    for index in range(200):
+        item = build(brightness=0.3)(flat, MASK, 0, index)
+        assert torch.equal(item["mask"], torch.from_numpy(MASK))
+        assert item["image"].dtype == torch.uint8
+        level = int(item["image"][0, 0, 0])
+        assert (item["image"] == level).all()
+        levels.append(level)
+    assert min(levels) >= 70
+    assert max(levels) <= 130
+    assert min(levels) < 80
+    assert max(levels) > 120
+    assert 95 < np.mean(levels) < 105
+
+
+def test_brightness_saturates_and_never_wraps() -> None:
+    bright = np.full((3, SIDE, SIDE), 250, np.uint8)
+    levels = {int(build(brightness=0.9)(bright, MASK, 0, index)["image"][0, 0, 0]) for index in range(60)}
+    assert 255 in levels
+    assert min(levels) >= 25
+    black = np.zeros((3, SIDE, SIDE), np.uint8)
+    assert not build(brightness=0.9)(black, MASK, 0, 0)["image"].any()
+
+
+def test_the_outcome_depends_on_seed_epoch_and_index_not_on_the_order_of_calls() -> None:
+    options = {"flip": 0.5, "rotate90": 0.5, "brightness": 0.4}
+    keys = list(product(range(3), range(8)))
+    augment = build(seed=7, **options)
+    forwards = {key: augment(IMAGE, MASK, *key) for key in keys}
+    np.random.default_rng(0).shuffle(keys)
+    torch.manual_seed(99)
+    other = build(seed=7, **options)
+    for key in keys:
+        augment(IMAGE, MASK, 5, 5)
+        for made in (augment(IMAGE, MASK, *key), other(IMAGE, MASK, *key)):
+            assert torch.equal(made["image"], forwards[key]["image"])
+            assert torch.equal(made["mask"], forwards[key]["mask"])
+
+
+@pytest.mark.parametrize("other", [(8, 0, 0), (7, 1, 0), (7, 0, 1)])
+def test_another_seed_epoch_or_index_gives_another_outcome(other: tuple[int, int, int]) -> None:
+    flat = np.full((3, SIDE, SIDE), 120, np.uint8)
+    first = build(7, brightness=0.9)(flat, MASK, 0, 0)["image"]
+    second = build(other[0], brightness=0.9)(flat, MASK, *other[1:])["image"]
+    assert not torch.equal(first, second)
+
+
+def test_global_random_states_are_left_alone() -> None:
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002 - the point of the test
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    build(flip=0.5, rotate90=0.5, brightness=0.4)(IMAGE, MASK, 0, 0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    image, mask = IMAGE.copy(), MASK.copy()
+    for index in range(8):
+        build(flip=0.5, rotate90=0.5, brightness=0.5)(image, mask, 0, index)
+    assert np.array_equal(image, IMAGE)
+    assert np.array_equal(mask, MASK)
