@@ -35,6 +35,7 @@ WITHOUT_TORCH = (
     "errors",
     "records",
     "config",
+    "tables",
     *(f"data.{name}" for name in ("images", "pairing", "manifest", "splits")),
 )
 
