@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lesionseg.training import watch
     from lesionseg.training.watch import Watcher
 
-__all__ = ["counter", "training_bar"]
+__all__ = ["counter", "epoch_line", "training_bar"]
 
 
 @contextmanager

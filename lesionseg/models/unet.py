@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLOCKS", "NineSkipDecoder"]
+__all__ = ["BLOCKS", "Block", "NineSkipDecoder"]
 
 
 class Block(NamedTuple):
