@@ -50,8 +50,14 @@ class DataConfig(_Section):
     """Probability of a horizontal and, independently, of a vertical flip."""
     rotate90: _Probability = 0.0
     """Probability of a turn by 90, 180 or 270 degrees (square inputs only)."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest turn to either side in degrees, drawn for every picture; 0 leaves it off."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative zoom in or out, drawn for every picture; what comes in from outside is mirrored."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of brightness; 0 leaves it off."""
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of each colour channel by itself, as between cameras and lights; 0 leaves it off."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
     cache: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,10 +66,22 @@ def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
                 fix="set data.rotate90=0 or a square data.image_size",
             )
         steps.append(mt.RandRotate90d(_KEYS, prob=config.rotate90, max_k=3))
+    if config.rotate or config.scale:
+        steps.append(
+            mt.RandAffined(
+                _KEYS,
+                prob=1.0,
+                rotate_range=math.radians(config.rotate),
+                # MONAI's factor stretches the grid that is read, so it zooms out where it is over 1.
+                scale_range=[(-config.scale, config.scale)] * 2 if config.scale else None,
+                mode=("bilinear", "nearest"),
+                padding_mode="reflection",
+            )
+        )
     if config.brightness:
-        steps += [
-            mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0),
-            mt.Lambdad("image", lambda image: image.clip(0, 255).round()),
-            mt.CastToTyped("image", np.uint8),
-        ]
+        steps.append(mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0))
+    if config.colour:
+        steps.append(mt.RandScaleIntensityd("image", factors=config.colour, prob=1.0, channel_wise=True))
+    if config.rotate or config.scale or config.brightness or config.colour:
+        steps += [mt.Lambdad("image", lambda image: image.clip(0, 255).round()), mt.CastToTyped(_KEYS, np.uint8)]
     return Augmentation(steps, seed) if steps else None
