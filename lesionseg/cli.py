@@ -32,13 +32,18 @@ Split = Annotated[str, typer.Option(help="Which cases are scored.")]
 out, err = Console(), Console(stderr=True)
 
 
+def _say(line: str) -> None:
+    # Lines stay whole when the output is piped or the terminal is narrow.
+    out.print(line, highlight=False, soft_wrap=True)
+
+
 def _example(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n\n".join(f"  {line}" for line in lines) + f"\n\n{RESEARCH_USE}"
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        out.print(f"lesionseg {__version__}", highlight=False)
+        _say(f"lesionseg {__version__}")
         raise typer.Exit
 
 
@@ -74,7 +79,7 @@ def data_pair(
         images, masks, output, test_images=test_images, test_masks=test_masks, labels=labels or (), groups=groups
     )
     counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}
-    out.print(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
+    _say(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
 
 
 @app.command(
@@ -98,9 +103,9 @@ def train(
     with console.training_bar(out, name, lambda info: _announce(info, runs / name)) as watcher:
         source: str | dict[str, Any] | None = config or (None if resume else {})
         result = api.train(source, runs / name, overrides=overrides or (), resume=resume, watcher=watcher)
-    out.print(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
+    _say(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
     if result.status == "interrupted":
-        out.print(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
+        _say(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -123,11 +128,10 @@ def _require_train_input(config: str | None, overrides: list[str] | None, resume
 def _announce(info: dict[str, Any], run: Path) -> None:
     counts, weights = info["parameters"], info["encoder_weights"]
     manifest = info["manifest"]
-    out.print(
+    _say(
         f"{escape(str(run))}: {manifest['train']} training and {manifest['val']} validation pairs of "
         f"{escape(manifest['name'])}; "
-        f"{counts['trainable']:,} of {counts['total']:,} parameters train; encoder from {escape(weights['source'])}",
-        highlight=False,
+        f"{counts['trainable']:,} of {counts['total']:,} parameters train; encoder from {escape(weights['source'])}"
     )
 
 
@@ -167,7 +171,7 @@ def report(
             [runs / name for name in names], folder, manifest=manifest, root=root, split=split, progress=progress
         )
     out.print(render_terminal(results))
-    out.print(f"report -> {escape(str(files.html))}", highlight=False)
+    _say(f"report -> {escape(str(files.html))}")
 
 
 @app.command(
@@ -198,9 +202,9 @@ def predict(
         with console.counter(out, "predicting") as progress:
             result = api.predict(source, model, output, options, progress=progress)
     except KeyboardInterrupt:
-        out.print("stopped; the same command goes on where it was")
+        _say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
-    out.print(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
+    _say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if result.failed:
         raise typer.Exit(PARTIAL)
 

@@ -65,7 +65,7 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
         def on_epoch(row: Mapping[str, Any]) -> None:
             nonlocal dice
             dice = f"  Dice {row['val_dice']:.3f}"
-            console.print(epoch_line(name, row, epochs), highlight=False)
+            console.print(epoch_line(name, row, epochs), highlight=False, soft_wrap=True)
 
         yield Watcher(on_decode=on_decode, on_step=on_step, on_epoch=on_epoch, on_start=on_start)
 

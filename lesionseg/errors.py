@@ -13,6 +13,7 @@
     ├── RunError              a run folder or checkpoint that is missing, damaged or in use
     ├── NonFiniteError        NaN or infinity in the training
     ├── ComparisonError       runs that cannot stand in one table
+    ├── DownloadError         a data set that cannot be fetched, verified or unpacked
     └── OutputError           a place that results cannot be written to
 
 A bug raises anything else and keeps its traceback.
@@ -24,6 +25,7 @@ __all__ = [
     "ComparisonError",
     "ConfigError",
     "DataError",
+    "DownloadError",
     "ImageError",
     "LesionsegError",
     "ManifestError",
@@ -94,6 +96,10 @@ class NonFiniteError(LesionsegError):
 
 class ComparisonError(LesionsegError):
     """Runs that cannot stand in one table."""
+
+
+class DownloadError(LesionsegError):
+    """A data set that cannot be fetched, verified or unpacked."""
 
 
 class OutputError(LesionsegError):

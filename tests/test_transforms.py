@@ -116,8 +116,35 @@ def test_brightness_saturates_and_never_wraps() -> None:
     assert not build(brightness=0.9)(black, MASK, 0, 0)["image"].any()
 
 
+def test_colour_changes_each_channel_by_itself() -> None:
+    flat = np.full((3, SIDE, SIDE), 100, np.uint8)
+    seen = np.array([build(colour=0.2)(flat, MASK, 0, index)["image"][:, 0, 0].tolist() for index in range(100)])
+    assert seen.min() >= 80
+    assert seen.max() <= 120
+    assert np.abs(np.corrcoef(seen.T)[np.triu_indices(3, 1)]).max() < 0.4
+
+
+@pytest.mark.parametrize("options", [{"rotate": 180}, {"scale": 0.4}, {"rotate": 90, "scale": 0.3}])
+def test_turned_and_zoomed_mask_stays_on_its_lesion(options: dict[str, float]) -> None:
+    side = 64
+    rows, columns = np.mgrid[:side, :side]
+    mask = ((rows - 28) ** 2 / 80 + (columns - 36) ** 2 / 250 < 1)[None].astype(np.uint8)
+    image = np.repeat(mask * np.uint8(200), 3, axis=0)
+    areas = []
+    for index in range(40):
+        item = build(image_size=side, **options)(image, mask, 0, index)
+        assert item["image"].dtype == item["mask"].dtype == torch.uint8
+        assert set(item["mask"].unique().tolist()) <= {0, 1}
+        seen = item["image"][:1] > 100
+        overlap = (seen & item["mask"].bool()).sum() / (seen | item["mask"].bool()).sum()
+        assert overlap > 0.97
+        areas.append(int(item["mask"].sum()) / int(mask.sum()))
+    spread = max(areas) - min(areas)
+    assert spread > 0.5 if "scale" in options else spread < 0.1
+
+
 def test_the_outcome_depends_on_seed_epoch_and_index_not_on_the_order_of_calls() -> None:
-    options = {"flip": 0.5, "rotate90": 0.5, "brightness": 0.4}
+    options = {"flip": 0.5, "rotate90": 0.5, "brightness": 0.4, "rotate": 40, "scale": 0.3, "colour": 0.2}
     keys = list(product(range(3), range(8)))
     augment = build(seed=7, **options)
     forwards = {key: augment(IMAGE, MASK, *key) for key in keys}
