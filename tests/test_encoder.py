@@ -40,6 +40,24 @@ def test_features_are_timms() -> None:
     torch.testing.assert_close(encoder(image)["head"], expected)
 
 
+def test_layers_that_no_tap_needs_are_left_out() -> None:
+    short = Encoder(EncoderSpec(), taps=("block17",))
+    assert set(short.eval()(torch.zeros(1, 3, 32, 32))) == {"block17"}
+    assert sum(p.numel() for p in short.parameters()) == 2_223_872 - 320 * 1280 - 2 * 1280
+
+
+def test_a_smaller_output_stride_keeps_the_weights() -> None:
+    torch.manual_seed(0)
+    state = Encoder(EncoderSpec()).net.state_dict()
+    dilated = Encoder(EncoderSpec(), state, taps=("block13", "block17"), output_stride=16).eval()
+    plain = Encoder(EncoderSpec(), state, taps=("block13", "block17")).eval()
+    image = torch.rand(1, 3, 64, 64) * 255
+    a, b = dilated(image), plain(image)
+    torch.testing.assert_close(a["block13"], b["block13"])
+    assert a["block17"].shape[2:] == (4, 4)
+    assert b["block17"].shape[2:] == (2, 2)
+
+
 def test_frozen_encoder_never_moves() -> None:
     encoder = Encoder(EncoderSpec()).freeze()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

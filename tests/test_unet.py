@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from lesionseg.models.encoder import Encoder
-from lesionseg.models.unet import BLOCKS, NineSkipDecoder
+from lesionseg.models.unet import BLOCKS, NineSkipDecoder, ShuffleDecoder, to_shuffle
 from lesionseg.models.weights import EncoderSpec
 
 
@@ -31,3 +31,23 @@ def test_every_skip_reaches_the_logits() -> None:
         grad = features[name].grad
         assert grad is not None, name
         assert grad.abs().sum() > 0, name
+
+
+def test_pixel_shuffle_form_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = Encoder(EncoderSpec()).eval(), NineSkipDecoder(0.4, 2).eval()
+    for tensor in decoder.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(torch.randn_like(tensor) * 0.01)  # biases and statistics that are not those of a fresh module
+    features = encoder(torch.rand(2, 3, 64, 96) * 255)
+    shuffled = to_shuffle(decoder)
+    assert not any(isinstance(layer, nn.ConvTranspose2d) for layer in shuffled.modules())
+    assert not shuffled.training
+    torch.testing.assert_close(shuffled(features), decoder(features), atol=1e-5, rtol=1e-5)
+
+
+def test_pixel_shuffle_form_trains() -> None:
+    decoder = ShuffleDecoder(0.4).train()
+    features = Encoder(EncoderSpec())(torch.rand(2, 3, 64, 64) * 255)
+    decoder(features).sum().backward()
+    assert all(p.grad is not None for p in decoder.parameters())

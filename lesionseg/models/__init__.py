@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from lesionseg.config import STRIDE
 from lesionseg.errors import ConfigError
+from lesionseg.models.deeplab import DeepLabDecoder
 from lesionseg.models.encoder import Encoder
-from lesionseg.models.unet import NineSkipDecoder
+from lesionseg.models.pix2pix import Pix2PixDecoder
+from lesionseg.models.unet import NineSkipDecoder, ShuffleDecoder
 from lesionseg.models.weights import EncoderSpec, EncoderWeights, load_encoder_weights
 
 __all__ = [
@@ -24,10 +27,13 @@ __all__ = [
     "load_encoder_weights",
 ]
 
-DECODERS: dict[str, Callable[[float, int], nn.Module]] = {
+DECODERS: dict[str, type[NineSkipDecoder | Pix2PixDecoder | DeepLabDecoder]] = {
     "unet": NineSkipDecoder,
+    "unet_shuffle": ShuffleDecoder,
+    "pix2pix": Pix2PixDecoder,
+    "deeplab": DeepLabDecoder,
 }
-"""Decoder name -> builder from (dropout, classes)."""
+"""Model name -> its decoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,14 @@ def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> Segme
     """
     if spec.name not in DECODERS:
         raise ConfigError(f"there is no model {spec.name!r}", fix=f"set model.name to one of: {', '.join(DECODERS)}")
-    encoder = Encoder(spec.encoder, weights.state if weights else None)
-    return SegmentationModel(spec, encoder, DECODERS[spec.name](spec.dropout, spec.classes))
+    decoder = DECODERS[spec.name]
+    encoder = Encoder(
+        spec.encoder,
+        weights.state if weights else None,
+        taps=decoder.TAPS,
+        output_stride=getattr(decoder, "OUTPUT_STRIDE", STRIDE),
+    )
+    return SegmentationModel(spec, encoder, decoder(spec.dropout, spec.classes))
 
 
 def count_parameters(model: SegmentationModel) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import timm
@@ -13,31 +13,53 @@ from lesionseg.config import STRIDE
 from lesionseg.errors import ShapeError, WeightsError
 from lesionseg.models.weights import ARCHITECTURE, EncoderSpec
 
-__all__ = ["Encoder"]
+__all__ = ["HEAD_TAPS", "Encoder"]
+
+
+_BLOCKS = 17
+HEAD_TAPS = ("input", "stem", *(f"block{number}" for number in range(1, _BLOCKS + 1)), "head")
+"""The taps at the blocks' ends; ``expandN`` and ``projectN`` reach inside block N."""
 
 
 class Encoder(nn.Module):
     """MobileNetV2 1.0 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters).
 
     It owns the input's normalisation, as buffers that travel with the weights. Frozen, it is in eval mode whatever
-    ``train()`` says, and outside autograd.
+    ``train()`` says, and outside autograd. Layers after the deepest tap are left out.
 
     Args:
         spec: what the weights were trained with.
         state: the weights, as in timm; None starts at random.
+        taps: the features that ``forward`` gives: ``input`` (normalised, 3 channels), ``stem`` (32, at 1/2), ``block1``
+            to ``block17`` (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32), ``head`` (1280, 1/32),
+            ``expandN`` (after the first activation in block N: 96 at 1/2 in 2, 144 at 1/4 in 4, 192 at 1/8 in 7, 576 at
+            1/16 in 14), ``projectN`` (block N's projection before its BatchNorm).
+        output_stride: 32, or 16 with the last stage dilated instead (arXiv:1706.05587).
 
     Raises:
         WeightsError: names or shapes are not MobileNetV2's.
     """
 
-    # timm's feature extractor offers five taps; the decoder needs more, so the blocks are walked here.
-    def __init__(self, spec: EncoderSpec, state: Mapping[str, Tensor] | None = None) -> None:
+    # timm's feature extractor offers five taps; the decoders need others, so the blocks are walked here.
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        state: Mapping[str, Tensor] | None = None,
+        *,
+        taps: tuple[str, ...] = HEAD_TAPS,
+        output_stride: int = STRIDE,
+    ) -> None:
         super().__init__()
-        # timm applies its own default epsilon unless the argument is there.
         self.net = timm.create_model(
-            ARCHITECTURE, pretrained=False, num_classes=0, bn_eps=spec.bn_eps, pad_type=spec.pad_type
+            ARCHITECTURE,
+            pretrained=False,
+            num_classes=0,
+            bn_eps=spec.bn_eps,
+            pad_type=spec.pad_type,
+            output_stride=output_stride,
         )
         self.frozen = False
+        self.taps = taps
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         self.mean: Tensor
@@ -51,6 +73,13 @@ class Encoder(nn.Module):
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
                     fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
                 ) from error
+        self._leave_out_what_no_tap_needs()
+
+    def _leave_out_what_no_tap_needs(self) -> None:
+        if "head" not in self.taps:
+            self.net.conv_head, self.net.bn2 = nn.Identity(), nn.Identity()
+        if f"block{_BLOCKS}" not in self.taps and "head" not in self.taps:
+            self.net.blocks[-1][-1].bn3 = nn.Identity()
 
     def freeze(self) -> Encoder:
         """Stops every parameter and every BatchNorm buffer for good."""
@@ -69,8 +98,7 @@ class Encoder(nn.Module):
             image: ``N 3 H W``, RGB, values 0 to 255, uint8 or float; H and W multiples of 32.
 
         Returns:
-            ``input`` (normalised, 3 channels, full size), ``stem`` (32, 1/2), ``block1`` to ``block17``
-            (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32) and ``head`` (1280, 1/32).
+            tap -> ``N C h w``.
 
         Raises:
             ShapeError: the batch has another shape.
@@ -82,11 +110,23 @@ class Encoder(nn.Module):
                 fix="resize or pad the pictures",
             )
         with torch.no_grad() if self.frozen else nullcontext():
-            x = (image.to(self.mean.dtype) - self.mean) / self.std
-            features = {"input": x}
-            x = features["stem"] = self.net.bn1(self.net.conv_stem(x))
-            blocks = (block for stage in self.net.blocks for block in stage)
-            for number, block in enumerate(blocks, start=1):
-                x = features[f"block{number}"] = block(x)
-            features["head"] = self.net.bn2(self.net.conv_head(x))
-        return features
+            return {name: value for name, value in self._walk(image) if name in self.taps}
+
+    def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        x = (image.to(self.mean.dtype) - self.mean) / self.std
+        yield "input", x
+        x = self.net.bn1(self.net.conv_stem(x))
+        yield "stem", x
+        blocks = (block for stage in self.net.blocks for block in stage)
+        for number, block in enumerate(blocks, start=1):
+            if number == 1:
+                x = block(x)  # depthwise separable: nothing is expanded
+            else:
+                expanded = block.bn1(block.conv_pw(x))
+                yield f"expand{number}", expanded
+                projected = block.conv_pwl(block.bn2(block.conv_dw(expanded)))
+                yield f"project{number}", projected
+                x = block.bn3(projected) + x if block.has_skip else block.bn3(projected)
+            yield f"block{number}", x
+        if "head" in self.taps:
+            yield "head", self.net.bn2(self.net.conv_head(x))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLOCKS", "Block", "NineSkipDecoder"]
+__all__ = ["BLOCKS", "Block", "NineSkipDecoder", "ShuffleDecoder", "to_shuffle"]
 
 
 class Block(NamedTuple):
@@ -42,11 +42,13 @@ class NineSkipDecoder(nn.Module):
         classes: channels of the logits.
     """
 
+    TAPS = ("head", *(block.skip for block in BLOCKS))
+
     def __init__(self, dropout: float, classes: int = 1) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose2d(b.inputs, b.outputs, b.kernel, b.stride, b.padding),
+                self.up(b),
                 nn.BatchNorm2d(b.outputs),
                 nn.ReLU(inplace=True),
                 nn.Dropout2d(dropout),
@@ -55,6 +57,11 @@ class NineSkipDecoder(nn.Module):
         )
         self.head = nn.Sequential(nn.Conv2d(6, classes, 1), nn.BatchNorm2d(classes))
 
+    @staticmethod
+    def up(block: Block) -> nn.Module:
+        """The layer that makes a block's output from its input."""
+        return nn.ConvTranspose2d(block.inputs, block.outputs, block.kernel, block.stride, block.padding)
+
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """``N classes H W`` logits from the taps of ``Encoder.forward``."""
         x = features["head"]
@@ -62,3 +69,35 @@ class NineSkipDecoder(nn.Module):
             x = torch.cat((layer(x), features[block.skip]), dim=1)
         logits: Tensor = self.head(x)
         return logits
+
+
+class ShuffleDecoder(NineSkipDecoder):
+    """The same functions, with each transposed convolution written as a convolution (kernel 1 or 3), followed by a
+    pixel shuffle (arXiv:1609.05158) where the stride is 2; integer kernels serve these far better.
+    """
+
+    @staticmethod
+    def up(block: Block) -> nn.Module:
+        """The layer that makes a block's output from its input."""
+        if block.stride == 1:
+            return nn.Conv2d(block.inputs, block.outputs, block.kernel, padding=block.padding)
+        return nn.Sequential(nn.Conv2d(block.inputs, block.outputs * block.stride**2, 1), nn.PixelShuffle(block.stride))
+
+
+def to_shuffle(decoder: NineSkipDecoder) -> ShuffleDecoder:
+    """The pixel-shuffle form of a decoder: another module with converted weights, the same function up to rounding."""
+    dropout, classes = decoder.blocks[0][3].p, decoder.head[0].out_channels
+    made = ShuffleDecoder(dropout, classes)
+    state = decoder.state_dict()
+    for number, block in enumerate(BLOCKS):
+        weight, bias = state.pop(f"blocks.{number}.0.weight"), state.pop(f"blocks.{number}.0.bias")
+        if block.stride == 1:
+            # A transposed convolution of stride 1 is a convolution with the kernel turned by 180 degrees.
+            state[f"blocks.{number}.0.weight"] = weight.transpose(0, 1).flip(2, 3)
+            state[f"blocks.{number}.0.bias"] = bias
+        else:
+            # Kernel equals stride: each input pixel makes its own 2 x 2 outputs, which the shuffle puts in place.
+            state[f"blocks.{number}.0.0.weight"] = weight.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None]
+            state[f"blocks.{number}.0.0.bias"] = bias.repeat_interleave(block.stride**2)
+    made.load_state_dict(state)
+    return made.train(decoder.training)
