@@ -90,9 +90,21 @@ class ModelConfig(_Section):
 class OptimConfig(_Section):
     """What is minimised, and how."""
 
-    name: Literal["adam"] = "adam"
+    name: Literal["adam", "adamw", "sgd", "adabound"] = "adam"
     """The optimiser."""
-    loss: Literal["bce", "dice", "bce_dice"] = "bce"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Of convolution weights; norms and biases have none."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient; longer ones are shortened to it."""
+    schedule: Literal["constant", "polynomial", "cosine"] = "constant"
+    """How both learning rates go from their value to (nearly) zero over the run."""
+    power: Annotated[float, Field(gt=0)] = 0.9
+    """Of the polynomial schedule."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of the steps over which the learning rates first rise."""
+    loss: Literal["bce", "dice", "bce_dice", "focal", "tversky", "ce", "ce_dice"] = "bce"
     """A loss of ``lesionseg.training.losses``."""
     encoder_lr: Annotated[float, Field(ge=0)] = 1e-4
     """The encoder's learning rate; 0 freezes it: no gradient, BatchNorm in eval mode."""

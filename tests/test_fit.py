@@ -133,7 +133,7 @@ def test_it_learns(tiny, tmp_path: Path) -> None:
     assert max(row["val_dice"] for row in result.history) > 0.8
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("epoch,train_loss,val_loss,val_dice,val_iou,val_soft_dice,val_soft_iou,encoder_lr")
+    assert lines[0].startswith("epoch,train_loss,val_loss,val_dice,val_iou,val_soft_dice,val_soft_iou,val_accuracy,encoder_lr")
 
 
 def test_stop_rules_hold_on_resuming_too(tiny, tmp_path: Path) -> None:
@@ -197,5 +197,57 @@ def test_overlaps_by_hand() -> None:
     logits = torch.full((2, 1, 2, 2), -100.0)
     logits[0, 0, 0, 0] = 0.0
     # First: p = (1/2, 0), truth = (1, 1): one of two hit. Second: both empty.
-    expected = torch.tensor([[2 / 3, 1 / 2, 1 / 2.5, 0.5 / 2], [1.0, 1.0, 1.0, 1.0]])
+    expected = torch.tensor([[2 / 3, 1 / 2, 1 / 2.5, 0.5 / 2, 3 / 4], [1.0, 1.0, 1.0, 1.0, 1.0]])
     torch.testing.assert_close(_overlaps(logits, truth), expected, atol=1e-6, rtol=0)
+
+
+def test_overlaps_of_three_classes_by_hand() -> None:
+    truth = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]]]])
+    predicted = torch.tensor([[[0, 0], [1, 0]]])
+    logits = torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2) * 200.0
+    # Class 0: 2 of 2 found, one too many; class 1: 1 of 2; class 2: absent from both, so 1.
+    dice, iou = (4 / 5 + 2 / 3 + 1) / 3, (2 / 3 + 1 / 2 + 1) / 3
+    torch.testing.assert_close(
+        _overlaps(logits, truth), torch.tensor([[dice, iou, dice, iou, 3 / 4]]), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optim.name=sgd", "optim.schedule=polynomial", "optim.momentum=0.5"],
+        ["optim.name=adamw", "optim.schedule=cosine", "optim.warmup=0.3", "optim.weight_decay=0.01"],
+        ["optim.name=adabound", "optim.clip_norm=0.5", "optim.ema=0.5"],
+    ],
+    ids=["sgd", "adamw", "adabound"],
+)
+def test_every_optimiser_and_schedule_resumes_exactly(tiny, tmp_path: Path, words: list[str]) -> None:
+    whole = run(tiny.config(*words), tmp_path / "whole")
+    steps: list[Progress] = []
+    run(tiny.config(*words), tmp_path / "parts", on_step=steps.append, stop_requested=lambda: len(steps) == 4)
+    parts = run(
+        tiny.config(*words), tmp_path / "parts", resume_from=load_checkpoint(latest_checkpoint(tmp_path / "parts"))
+    )
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert timeless(whole) == timeless(parts)
+
+
+def test_clipping_shortens_the_steps(tiny, tmp_path: Path) -> None:
+    start = model().state_dict()["decoder.head.0.weight"].clone()
+    moves = []
+    for words in ([], ["optim.clip_norm=0.001"]):
+        run(tiny.config("optim.name=sgd", "loop.epochs=1", *words), tmp_path / str(len(words)))
+        moves.append((weights(tmp_path / str(len(words)))["decoder.head.0.weight"] - start).norm())
+    assert moves[1] < 0.2 * moves[0]
+
+
+@pytest.mark.parametrize("loss", ["ce", "ce_dice", "focal"])
+def test_three_classes_train(tiny, tmp_path: Path, loss: str) -> None:
+    torch.manual_seed(0)
+    net = build_model(ModelSpec("pix2pix", 0.1, 3, EncoderSpec()))
+    data = pairs(8, 0)
+    data.masks[:, :, :20] = 2
+    words = [f"optim.loss={loss}", "loop.epochs=3", "optim.decoder_lr=0.001", "data.flip=0"]
+    result = fit(tiny.config(*words), net, data, data, tmp_path)
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    assert result.history[-1]["val_accuracy"] > 1 / 3

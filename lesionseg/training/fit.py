@@ -24,14 +24,14 @@ from lesionseg.records import THRESHOLD, Checkpoint
 from lesionseg.tables import encode_table
 from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
 from lesionseg.training.checkpoint import FOLDER, optimizer_tensors, restore_optimizer, save_checkpoint
-from lesionseg.training.losses import LOSSES, Loss
+from lesionseg.training.losses import Loss, find_loss
 from lesionseg.training.optim import build_optimizer, learning_rates
 from lesionseg.training.watch import Progress, Row
 
 __all__ = ["FitResult", "fit"]
 
 _TRAINED = "trained."
-_MEASURES = ("val_loss", "val_dice", "val_iou", "val_soft_dice", "val_soft_iou")
+_MEASURES = ("val_loss", "val_dice", "val_iou", "val_soft_dice", "val_soft_iou", "val_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,17 @@ def fit(
     val_batches = make_loader(validation, EpochSampler(len(validation), loop.batch_size), 0)
     net, optimizer, batches, val_batches = accelerator.prepare(model, optimizer, batches, val_batches)
     average = _average(model, config.optim.ema, resume_from)
-    parts = _Parts(config, accelerator, net, optimizer, order, batches, LOSSES[config.optim.loss], names, average)
+    parts = _Parts(
+        config,
+        accelerator,
+        net,
+        optimizer,
+        order,
+        batches,
+        find_loss(config.optim.loss, model.spec.classes),
+        names,
+        average,
+    )
 
     def save(*, is_best: bool) -> None:
         if accelerator.is_main_process:
@@ -140,7 +150,7 @@ def fit(
         if state.step < len(order):
             save(is_best=False)
             return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
-        _end_epoch(state, config, _validate(parts, val_batches))
+        _end_epoch(state, parts, _validate(parts, val_batches))
         save(is_best=state.best["epoch"] == state.epoch)
         on_epoch(state.history[-1])
         if stop_requested() and state.epoch < loop.epochs:
@@ -158,7 +168,7 @@ def _train_epoch(
     started, before = time.perf_counter(), state.seconds
     for batch in parts.batches:
         step = state.epoch * len(order) + state.step
-        _set_rates(optimizer, config, step)
+        _set_rates(optimizer, config, step, config.loop.epochs * len(order))
         # One fresh generator state per step: resuming inside an epoch needs no saved random state.
         torch.manual_seed(int(np.random.default_rng((config.loop.seed, step)).integers(2**63)))
         loss = parts.loss_of(*_forward(parts.net, batch))
@@ -167,6 +177,8 @@ def _train_epoch(
             raise _not_finite(parts, batch, state)
         optimizer.zero_grad(set_to_none=True)
         parts.accelerator.backward(loss)
+        if config.optim.clip_norm is not None:
+            parts.accelerator.clip_grad_norm_(parts.net.parameters(), config.optim.clip_norm)
         optimizer.step()
         if parts.average is not None:
             parts.average.update_parameters(parts.accelerator.unwrap_model(parts.net))
@@ -194,20 +206,22 @@ def _stop_reason(state: _State, callbacks: Sequence[Callback]) -> str:
     return "; ".join(reason for callback in callbacks if (reason := callback(state.history)))
 
 
-def _set_rates(optimizer: torch.optim.Optimizer, config: RunConfig, step: int) -> None:
-    rates = learning_rates(config.optim, step)
+def _set_rates(optimizer: torch.optim.Optimizer, config: RunConfig, step: int, steps: int) -> None:
+    rates = learning_rates(config.optim, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = rates[group["name"]]
 
 
-def _end_epoch(state: _State, config: RunConfig, measures: dict[str, float]) -> None:
+def _end_epoch(state: _State, parts: _Parts, measures: dict[str, float]) -> None:
+    config, steps = parts.config, len(parts.order)
     state.epoch += 1
+    rates = learning_rates(config.optim, state.epoch * steps - 1, config.loop.epochs * steps)
     row = {
         "epoch": state.epoch,
         "train_loss": state.loss_sum / state.images,
         **measures,
-        "encoder_lr": config.optim.encoder_lr,
-        "decoder_lr": config.optim.decoder_lr,
+        "encoder_lr": rates.get("encoder", 0.0),
+        "decoder_lr": rates["decoder"],
         "seconds": round(state.seconds, 3),
         "images_per_second": round(state.images / state.seconds, 2),
     }
@@ -233,15 +247,26 @@ def _validate(parts: _Parts, batches: Iterable[dict[str, Tensor]]) -> dict[str, 
 
 
 def _overlaps(logits: Tensor, truth: Tensor) -> Tensor:
-    """``N 4``: Dice and IoU at the threshold, then soft Dice and soft IoU, both empty -> 1."""
-    probability = logits.sigmoid()
+    """``N 5``: Dice, IoU, soft Dice, soft IoU (means over classes; both empty -> 1), pixel accuracy; per image."""
+    if logits.shape[1] == 1:
+        soft, target = logits.sigmoid(), truth
+        hard = (soft >= THRESHOLD).float()
+    else:
+        soft, target = logits.softmax(1), _one_hot(truth[:, 0].long(), logits)
+        hard = _one_hot(logits.argmax(1), logits)
     columns = []
-    for prediction in ((probability >= THRESHOLD).float(), probability):
-        inter = (prediction * truth).flatten(1).sum(1)
-        total = prediction.flatten(1).sum(1) + truth.flatten(1).sum(1)
+    for prediction in (hard, soft):
+        inter = (prediction * target).flatten(2).sum(2)
+        total = prediction.flatten(2).sum(2) + target.flatten(2).sum(2)
         empty = total == 0
-        columns += [torch.where(empty, 1.0, 2 * inter / total), torch.where(empty, 1.0, inter / (total - inter))]
+        columns.append(torch.where(empty, 1.0, 2 * inter / total).mean(1))
+        columns.append(torch.where(empty, 1.0, inter / (total - inter)).mean(1))
+    columns.append((hard == target).all(1).flatten(1).float().mean(1))
     return torch.stack(columns, dim=1)
+
+
+def _one_hot(indices: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros_like(like).scatter_(1, indices[:, None], 1.0)
 
 
 def _not_finite(parts: _Parts, batch: dict[str, Tensor], state: _State) -> NonFiniteError:
