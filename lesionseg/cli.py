@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from lesionseg import RESEARCH_USE, __version__
+from lesionseg.cli_data import data
+from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say
 from lesionseg.errors import ConfigError, LesionsegError
-
-BAD_INPUT, PARTIAL, INTERRUPTED = 2, 3, 130
 
 app = typer.Typer(
     help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
@@ -22,28 +21,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data = typer.Typer(help=f"Pair and describe data sets. {RESEARCH_USE}", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data, name="data")
 
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
-Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's relative paths start from.")]
 ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
 Split = Annotated[str, typer.Option(help="Which cases are scored.")]
-out, err = Console(), Console(stderr=True)
-
-
-def _say(line: str) -> None:
-    # Lines stay whole when the output is piped or the terminal is narrow.
-    out.print(line, highlight=False, soft_wrap=True)
-
-
-def _example(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n\n".join(f"  {line}" for line in lines) + f"\n\n{RESEARCH_USE}"
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _say(f"lesionseg {__version__}")
+        say(f"lesionseg {__version__}")
         raise typer.Exit
 
 
@@ -56,34 +43,8 @@ def root(
     pass
 
 
-@data.command(
-    "pair",
-    epilog=_example(
-        "lesionseg data pair --images train/photos --masks train/masks --output data_manifests/mine.csv",
-        "lesionseg data pair --images A --masks B --test-images C --test-masks D --labels dx.csv --output m.csv",
-    ),
-)
-def data_pair(
-    images: Annotated[Path, typer.Option(help="Folder with the training photos.")],
-    masks: Annotated[Path, typer.Option(help="Folder with their masks.")],
-    output: Annotated[Path, typer.Option(help="The manifest CSV to write.")],
-    test_images: Annotated[Path | None, typer.Option(help="Folder with the test photos.")] = None,
-    test_masks: Annotated[Path | None, typer.Option(help="Folder with their masks.")] = None,
-    labels: Annotated[list[Path] | None, typer.Option(help="CSV of case id and diagnosis; repeatable.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV of case id and patient or lesion.")] = None,
-) -> None:
-    """Match photos with masks by id and write a manifest; every mismatch is listed, none is guessed."""
-    from lesionseg import api
-
-    manifest = api.pair(
-        images, masks, output, test_images=test_images, test_masks=test_masks, labels=labels or (), groups=groups
-    )
-    counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}
-    _say(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
-
-
 @app.command(
-    epilog=_example(
+    epilog=example(
         "lesionseg train --config isic2016-frozen --name frozen",
         "lesionseg train --config configs/isic2016-finetuned.yaml --name finetuned loop.epochs=20 optim.loss=bce_dice",
         "lesionseg train --name frozen --resume",
@@ -103,9 +64,9 @@ def train(
     with console.training_bar(out, name, lambda info: _announce(info, runs / name)) as watcher:
         source: str | dict[str, Any] | None = config or (None if resume else {})
         result = api.train(source, runs / name, overrides=overrides or (), resume=resume, watcher=watcher)
-    _say(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
+    say(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
     if result.status == "interrupted":
-        _say(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
+        say(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -128,14 +89,14 @@ def _require_train_input(config: str | None, overrides: list[str] | None, resume
 def _announce(info: dict[str, Any], run: Path) -> None:
     counts, weights = info["parameters"], info["encoder_weights"]
     manifest = info["manifest"]
-    _say(
+    say(
         f"{escape(str(run))}: {manifest['train']} training and {manifest['val']} validation pairs of "
         f"{escape(manifest['name'])}; "
         f"{counts['trainable']:,} of {counts['total']:,} parameters train; encoder from {escape(weights['source'])}"
     )
 
 
-@app.command(epilog=_example("lesionseg evaluate --model runs/finetuned --manifest isic2016 --split test"))
+@app.command(epilog=example("lesionseg evaluate --model runs/finetuned --manifest isic2016 --split test"))
 def evaluate(
     model: Annotated[Path, typer.Option(help="A run folder.")],
     manifest: ManifestOption = None,
@@ -151,7 +112,7 @@ def evaluate(
     out.print(render_terminal([result]))
 
 
-@app.command(epilog=_example("lesionseg report --compare frozen,finetuned"))
+@app.command(epilog=example("lesionseg report --compare frozen,finetuned"))
 def report(
     compare: Annotated[str, typer.Option(help="Names of runs, with commas.")],
     runs: Runs = Path("runs"),
@@ -171,11 +132,11 @@ def report(
             [runs / name for name in names], folder, manifest=manifest, root=root, split=split, progress=progress
         )
     out.print(render_terminal(results))
-    _say(f"report -> {escape(str(files.html))}")
+    say(f"report -> {escape(str(files.html))}")
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "lesionseg predict photos/ --model runs/finetuned --output masks/",
         "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay --save-probabilities",
     )
@@ -202,14 +163,14 @@ def predict(
         with console.counter(out, "predicting") as progress:
             result = api.predict(source, model, output, options, progress=progress)
     except KeyboardInterrupt:
-        _say("stopped; the same command goes on where it was")
+        say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
-    _say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
+    say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if result.failed:
         raise typer.Exit(PARTIAL)
 
 
-@app.command(epilog=_example("lesionseg demo", "lesionseg demo --output /tmp/demo"))
+@app.command(epilog=example("lesionseg demo", "lesionseg demo --output /tmp/demo"))
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
 ) -> None:

@@ -133,7 +133,9 @@ def test_it_learns(tiny, tmp_path: Path) -> None:
     assert max(row["val_dice"] for row in result.history) > 0.8
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("epoch,train_loss,val_loss,val_dice,val_iou,val_soft_dice,val_soft_iou,val_accuracy,encoder_lr")
+    assert lines[0].startswith(
+        "epoch,train_loss,val_loss,val_dice,val_iou,val_soft_dice,val_soft_iou,val_accuracy,encoder_lr"
+    )
 
 
 def test_stop_rules_hold_on_resuming_too(tiny, tmp_path: Path) -> None:

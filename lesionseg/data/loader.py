@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lesionseg.data.images import decode_photo, read_bytes, read_mask, resize_mask, resize_photo
+from lesionseg.data.images import decode_photo, fit_photo, read_bytes, read_mask, resize_mask
 from lesionseg.data.transforms import Augmentation
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.records import Case, Pair
@@ -32,15 +32,15 @@ def read_pair(case: Case, height: int, width: int) -> Pair:
     """
     if case.mask is None:
         raise ImageError(f"{case.case_id} has no mask", fix="leave it out of training, or add its mask")
-    # At least twice the target: scaled JPEG decoding then moves the resized pixels by 0.4 of 255 on average.
-    photo = decode_photo(read_bytes(case.image), str(case.image), at_least=(2 * height, 2 * width))
-    mask = read_mask(case.mask)
+    # At least twice the target: scaled JPEG decoding then moves the resized pixels by 0.2 of 255 on average.
+    data, mask = read_bytes(case.image), read_mask(case.mask)
+    photo = decode_photo(data, str(case.image), at_least=(2 * height, 2 * width), like=mask.shape)
     if mask.shape != (photo.height, photo.width):
         raise ImageError(
             f"{case.mask} is {mask.shape[1]} x {mask.shape[0]}, its photo {photo.width} x {photo.height}",
             fix="replace the mask by one of the photo's size",
         )
-    return Pair(case.case_id, resize_photo(photo.pixels, height, width), resize_mask(mask, height, width))
+    return Pair(case.case_id, fit_photo(photo, height, width), resize_mask(mask, height, width))
 
 
 def decode_pairs(

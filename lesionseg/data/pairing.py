@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.images import IMAGE_SUFFIXES, decode_photo, read_bytes, read_mask
+from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
 from lesionseg.errors import DataError, ImageError, PairingError
 from lesionseg.records import Case
 
@@ -21,7 +22,7 @@ _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
 # ISIC 2017's companion pictures, and what macOS and Windows leave in folders.
 _NOT_DATA = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
-_Match = tuple[str, str, Path, Path]
+_Warn = Callable[[str], None]
 _DIAGNOSES = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
 
 
@@ -34,6 +35,27 @@ class Folders:
     masks: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    split: str
+    case_id: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What came of one match: a case, or the reasons why it is none; and what to look at."""
+
+    case: Case | None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
 def case_id_of(path: Path) -> str:
     """The id in a photo's or mask's file name: ``ISIC_0000000_Segmentation.png`` -> ``ISIC_0000000``."""
     name = path.name
@@ -41,30 +63,42 @@ def case_id_of(path: Path) -> str:
         if suffix and name.lower().endswith(suffix.lower()):
             name = name[: -len(suffix)]
             break
-    return _MASK_ENDING.sub("", name) or name
+    # One letter with an accent has two spellings, and file systems disagree on which they keep.
+    return unicodedata.normalize("NFC", _MASK_ENDING.sub("", name) or name)
 
 
-def list_pictures(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+def list_pictures(
+    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, warn: Callable[[str], None] = _ignore
+) -> list[Path]:
     """The pictures right in a folder, sorted by name; companion and system files are left out.
+
+    Args:
+        folder: where to look.
+        suffixes: how their names end, in lower case.
+        warn: told of each companion or system file that was left out.
 
     Raises:
         PairingError: it is not a folder, cannot be read, or holds no picture.
     """
     try:
-        files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.name.lower().endswith(suffixes) and not _NOT_DATA.search(path.name)
-        )
+        found = sorted(folder.iterdir())
     except OSError as error:
         raise PairingError(f"{folder} cannot be listed: {error.strerror}", fix="pass a readable folder") from error
+    for path in found:
+        if _NOT_DATA.search(path.name):
+            warn(f"{path} left out: a companion or system file")
+    files = [p for p in found if p.name.lower().endswith(suffixes) and not _NOT_DATA.search(p.name)]
     if not files:
         raise PairingError(f"{folder} holds no picture ({', '.join(suffixes)})", fix="pass the folder with the files")
     return files
 
 
 def pair_folders(
-    folders: Iterable[Folders], *, labels: Mapping[str, str] | None = None, groups: Mapping[str, str] | None = None
+    folders: Iterable[Folders],
+    *,
+    labels: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = _ignore,
 ) -> list[Case]:
     """Pairs photos with masks by id, checks that each pair decodes and has one size, and sorts by split and id.
 
@@ -72,31 +106,36 @@ def pair_folders(
         folders: one entry per split.
         labels: case id -> diagnosis.
         groups: case id -> group (patient, lesion or duplicate cluster).
+        warn: told, in one line each, of what was accepted and still is worth a look: files left out, masks without
+            photo, the same photo under two ids, and odd photos and masks.
 
     Raises:
-        PairingError: listing every orphan, duplicate id, id in two splits, unreadable file and size mismatch.
+        PairingError: listing every photo without mask, duplicate id, id or photo in two splits, unreadable file and
+            size mismatch.
     """
     problems: list[str] = []
     matched: list[_Match] = []
     split_of: dict[str, str] = {}
     for entry in folders:
-        pairs, found = _match(entry)
-        problems += found
-        for case_id, image, mask in pairs:
-            if case_id in split_of:
-                problems.append(f"{case_id}: in the {split_of[case_id]} and in the {entry.split} folder")
-            split_of[case_id] = entry.split
-            matched.append((entry.split, case_id, image, mask))
+        for match in _match(entry, problems, warn):
+            if match.case_id in split_of:
+                problems.append(f"{match.case_id}: in the {split_of[match.case_id]} and in the {entry.split} folder")
+            split_of[match.case_id] = entry.split
+            matched.append(match)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda match: _describe(match, labels or {}, groups or {}), matched))
-    problems += [problem for result in results if isinstance(result, list) for problem in result]
+    problems += [problem for result in results for problem in result.problems]
+    cases = [result.case for result in results if result.case]
+    problems += _find_copies(cases, warn)
+    for result in results:
+        for line in result.warnings:
+            warn(line)
     if problems:
         raise PairingError(
             f"photos and masks do not match one to one ({len(problems)} problems)",
             problems=problems,
             fix="remove, rename or replace these files, then pair again",
         )
-    cases = [result for result in results if isinstance(result, Case)]
     order = {"train": 0, "val": 1, "test": 2}
     return sorted(cases, key=lambda case: (order.get(case.split, 3), case.split, case.case_id))
 
@@ -117,49 +156,74 @@ def _by_id(files: Iterable[Path], kind: str, problems: list[str]) -> dict[str, P
     return {case_id: paths[0] for case_id, paths in found.items()}
 
 
-def _match(entry: Folders) -> tuple[list[tuple[str, Path, Path]], list[str]]:
-    problems: list[str] = []
-    images_in, masks_in = list_pictures(entry.images), list_pictures(entry.masks, _MASK_SUFFIXES)
+def _match(entry: Folders, problems: list[str], warn: _Warn) -> list[_Match]:
+    images_in = list_pictures(entry.images, warn=warn)
+    masks_in = list_pictures(entry.masks, _MASK_SUFFIXES, warn)
     if entry.images.resolve() == entry.masks.resolve():
         # One folder for both: masks are those that are named as masks.
         images_in = [path for path in images_in if not _MASK_ENDING.search(path.stem)]
         masks_in = [path for path in masks_in if path not in set(images_in)]
     images, masks = _by_id(images_in, "photo", problems), _by_id(masks_in, "mask", problems)
     problems += [f"{case_id}: no mask for {images[case_id]}" for case_id in sorted(images.keys() - masks.keys())]
-    problems += [f"{case_id}: no photo for {masks[case_id]}" for case_id in sorted(masks.keys() - images.keys())]
-    return [(key, images[key], masks[key]) for key in sorted(images.keys() & masks.keys())], problems
+    for case_id in sorted(masks.keys() - images.keys()):
+        warn(f"{case_id}: no photo for {masks[case_id]}, which was left out")
+    return [
+        _Match(entry.split, case_id, images[case_id], masks[case_id])
+        for case_id in sorted(images.keys() & masks.keys())
+    ]
 
 
-def _describe(match: _Match, labels: Mapping[str, str], groups: Mapping[str, str]) -> Case | list[str]:
-    split, case_id, image, mask = match
-    problems = []
-    width = height = 0
-    digest = ""
+def _describe(match: _Match, labels: Mapping[str, str], groups: Mapping[str, str]) -> _Findings:
+    case_id = match.case_id
+    problems, warnings = [], []
+    size = None
     try:
-        data = read_bytes(image)
-        photo = decode_photo(data, str(image))
-        digest, width, height = hashlib.sha256(data).hexdigest(), photo.width, photo.height
+        mask = decode_mask(read_bytes(match.mask), str(match.mask))
+        size = mask.values.shape
+        warnings += [f"{case_id}: {match.mask}: {line}" for line in mask.warnings]
     except ImageError as error:
         problems.append(f"{case_id}: {error.message}")
     try:
-        size = read_mask(mask).shape[::-1]
-        if not problems and size != (width, height):
-            problems.append(f"{case_id}: the mask is {size[0]} x {size[1]}, the photo {width} x {height} ({mask})")
+        data = read_bytes(match.image)
+        photo = decode_photo(data, str(match.image), like=size)
     except ImageError as error:
-        problems.append(f"{case_id}: {error.message}")
+        return _Findings(None, (f"{case_id}: {error.message}", *problems), tuple(warnings))
+    warnings += [f"{case_id}: {match.image}: {line}" for line in photo.warnings]
+    if size is not None and size != (photo.height, photo.width):
+        told = f"the mask is {size[1]} x {size[0]}, the photo {photo.width} x {photo.height}"
+        problems.append(f"{case_id}: {told} ({match.mask})")
     if problems:
-        return problems
-    return Case(
+        return _Findings(None, tuple(problems), tuple(warnings))
+    case = Case(
         case_id,
-        image,
-        mask,
-        split=split,
+        match.image,
+        match.mask,
+        split=match.split,
         group=groups.get(case_id, case_id),
         labels={"diagnosis": labels.get(case_id, "")},
-        width=width,
-        height=height,
-        sha256=digest,
+        width=photo.width,
+        height=photo.height,
+        sha256=hashlib.sha256(data).hexdigest(),
     )
+    return _Findings(case, warnings=tuple(warnings))
+
+
+def _find_copies(cases: Iterable[Case], warn: _Warn) -> list[str]:
+    """Photos that are the same, byte for byte: told of within a split, a problem across splits."""
+    same: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        same[case.sha256].append(case)
+    problems = []
+    for copies in same.values():
+        # An id in two splits is a problem of its own.
+        if len({case.case_id for case in copies}) < 2:
+            continue
+        told = " and ".join(f"{case.case_id} ({case.split})" for case in copies)
+        if len({case.split for case in copies}) > 1:
+            problems.append(f"{told}: the same photo, byte for byte, in more than one split")
+        else:
+            warn(f"{told}: the same photo, byte for byte")
+    return problems
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -181,9 +245,9 @@ def read_labels(path: Path) -> dict[str, str]:
         if len(row) < 2:
             problems.append(f"row {number}: {row[0]!r} has no label")
             continue
-        label = _DIAGNOSES.get(row[1], row[1])
-        if labels.setdefault(row[0], label) != label:
-            problems.append(f"row {number}: {row[0]} is {label} here and {labels[row[0]]} above")
+        label, case_id = _DIAGNOSES.get(row[1], row[1]), unicodedata.normalize("NFC", row[0])
+        if labels.setdefault(case_id, label) != label:
+            problems.append(f"row {number}: {case_id} is {label} here and {labels[case_id]} above")
     if problems:
         raise DataError(f"{path} does not give one label per id", problems=problems, fix="correct these rows")
     return labels

@@ -112,12 +112,10 @@ def _nearest_by_stratum(names: Sequence[str], strata: Mapping[str, Counter[str]]
     # Every stratum was rounded by itself; many small ones can add up to far too few or too many.
     sign = 1 if sum(missing.values()) > 0 else -1
     while True:
-        short = abs(sum(missing.values()))
-        able = [name for name in names if (name in held) == (sign < 0) and strata[name].total() < 2 * short]
-        full = len(held) == (len(names) - 1 if sign > 0 else 1)
-        # Exact thirds of a case do not exist in binary; without the margin they would move a group for nothing.
-        able = [] if full or sign * sum(missing.values()) < 0.5 + 1e-9 else able
-        if not able:
+        # A group is worth moving if it is smaller than twice what is missing; the margin is for sums like 0.1 + 0.2.
+        below = 2 * sign * sum(missing.values()) - 1e-9
+        able = [name for name in names if (name in held) == (sign < 0) and strata[name].total() < below]
+        if not able or len(held) == (len(names) - 1 if sign > 0 else 1):
             return held
         move(min(able, key=lambda name: worsening(name, sign)), sign)
 
@@ -130,7 +128,7 @@ def k_fold(
     The largest groups are dealt first, each to the fold that has the smallest share of what the group consists of; the
     seed decides the order among groups of one size. The result depends on the ids, the number of folds and the seed
     alone, not on the order of the cases. Where no group holds two strata, the counts of a stratum differ between folds
-    by at most the largest group of that stratum.
+    by at most the largest group of that stratum; where all groups are single cases, sizes too differ by at most one.
 
     Args:
         cases: at least as many groups of them as folds, every id once.
@@ -157,7 +155,8 @@ def k_fold(
         )
     names = sorted(strata)
     np.random.default_rng((seed, len(names))).shuffle(names)
-    names.sort(key=lambda name: -strata[name].total())
+    # Strata one after the other within a size: then what one leaves uneven the next evens out.
+    names.sort(key=lambda name: (-strata[name].total(), sorted(strata[name].items())))
     totals: Counter[str] = sum(strata.values(), Counter())
     filled: list[Counter[str]] = [Counter() for _ in range(folds)]
     fold_of: dict[str, int] = {}

@@ -20,7 +20,7 @@ from lesionseg.data.images import (
     encode_mask_nifti,
     encode_mask_png,
     encode_probability_png,
-    resize_photo,
+    fit_photo,
     resize_probability,
 )
 from lesionseg.errors import ConfigError
@@ -136,7 +136,7 @@ def decode(data: bytes, name: str, height: int, width: int) -> Decoded:
         ImageError: it cannot be decoded.
     """
     photo = decode_photo(data, name, at_least=(2 * height, 2 * width))
-    pixels = resize_photo(photo.pixels, height, width)
+    pixels = fit_photo(photo, height, width)
     return Decoded(name, pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
 
 

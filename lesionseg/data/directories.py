@@ -1,0 +1,164 @@
+"""TIFF directories: the orientation in EXIF data, and TIFF files cut down to what their pixels need.
+
+Pillow reports odd tags through the process-wide ``warnings``, which no thread can keep to itself. So tags are read
+here, and Pillow only ever sees the few that describe pixels, whole and in range.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+__all__ = ["CleanTiff", "clean_tiff", "orientation_of"]
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_INTEGERS = {1: "B", 3: "H", 4: "I"}
+_MAX_ENTRIES = 1000
+_WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES = 256, 257, 258, 274, 277
+# Tag -> whether it holds one number. Strips, tiles, palette, compression; no EXIF, no GPS, no ICC, no texts.
+_KEPT = {
+    _WIDTH: True,
+    _HEIGHT: True,
+    _BITS: False,
+    259: True,  # compression
+    262: True,  # photometric interpretation
+    266: True,  # fill order
+    273: False,  # strip offsets
+    _SAMPLES: True,
+    278: True,  # rows per strip
+    279: False,  # strip byte counts
+    284: True,  # planar configuration
+    292: True,  # group 3 options
+    293: True,  # group 4 options
+    317: True,  # predictor
+    320: False,  # palette
+    322: True,  # tile width
+    323: True,  # tile height
+    324: False,  # tile offsets
+    325: False,  # tile byte counts
+    332: True,  # ink set
+    338: False,  # extra samples
+    339: False,  # sample format
+    347: False,  # JPEG tables
+    529: False,  # YCbCr coefficients
+    530: False,  # YCbCr sub-sampling
+    531: True,  # YCbCr positioning
+    532: False,  # reference black and white
+}
+_REQUIRED = (_WIDTH, _HEIGHT)
+_MAX_SAMPLES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: int
+    count: int
+    # Where its values start in the file.
+    start: int
+    # The twelve bytes of the entry itself.
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CleanTiff:
+    """A TIFF with one directory that holds nothing but what the pixels need.
+
+    Attributes:
+        data: the file, its header pointing to the new directory.
+        width, height: as stored, in pixels.
+        bits: per sample.
+        orientation: 1 to 8, as in EXIF; not among the tags any more.
+        several: whether more pictures follow in the file.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    bits: int
+    orientation: int
+    several: bool
+
+
+def _byte_order(data: bytes) -> str | None:
+    return {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+
+
+def _read(data: bytes, order: str, start: int) -> tuple[dict[int, _Entry], int]:
+    """The whole and plausible entries of a directory, the first of each tag, and where the next directory is.
+
+    Raises:
+        ValueError: the directory does not lie in the file.
+    """
+    if not 8 <= start <= len(data) - 2:
+        raise ValueError("its directory lies outside the file")
+    (number,) = struct.unpack_from(order + "H", data, start)
+    end = start + 2 + 12 * number
+    if number > _MAX_ENTRIES or end > len(data):
+        raise ValueError("its directory is cut off")
+    entries: dict[int, _Entry] = {}
+    for at in range(start + 2, end, 12):
+        tag, kind, count = struct.unpack_from(order + "HHI", data, at)
+        size = _SIZES.get(kind, 0) * count
+        place = at + 8 if size <= 4 else struct.unpack_from(order + "I", data, at + 8)[0]
+        if size > 0 and place + size <= len(data) and tag not in entries:
+            entries[tag] = _Entry(kind, count, place, data[at : at + 12])
+    following = struct.unpack_from(order + "I", data, end)[0] if end + 4 <= len(data) else 0
+    return entries, following
+
+
+def _number(data: bytes, order: str, entry: _Entry | None, default: int) -> int:
+    if entry is None or entry.kind not in _INTEGERS:
+        return default
+    return int(struct.unpack_from(order + _INTEGERS[entry.kind], data, entry.start)[0])
+
+
+def orientation_of(exif: bytes) -> int:
+    """The orientation, 1 to 8, in EXIF data with or without its prefix; 1 where there is none or it is damaged."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order = _byte_order(data)
+    if order is None or len(data) < 8:
+        return 1
+    try:
+        entries, _ = _read(data, order, struct.unpack_from(order + "I", data, 4)[0])
+    except ValueError:
+        return 1
+    return _orientation(data, order, entries)
+
+
+def _orientation(data: bytes, order: str, entries: dict[int, _Entry]) -> int:
+    value = _number(data, order, entries.get(_ORIENTATION), 1)
+    return value if 1 <= value <= 8 else 1
+
+
+def clean_tiff(data: bytes) -> CleanTiff:
+    """Reads the first directory and writes it anew with the tags that pixels need.
+
+    Raises:
+        ValueError: it is damaged; the text says how.
+    """
+    order = _byte_order(data)
+    if order is None or len(data) < 8:
+        raise ValueError("it has no TIFF header")
+    entries, following = _read(data, order, struct.unpack_from(order + "I", data, 4)[0])
+    if any(tag not in entries for tag in _REQUIRED):
+        raise ValueError("it does not tell its size")
+    if not 1 <= _number(data, order, entries.get(_SAMPLES), 1) <= _MAX_SAMPLES:
+        raise ValueError("it has too many samples per pixel")
+    kept = [
+        entry
+        for tag, entry in sorted(entries.items())
+        if tag in _KEPT and (entry.count == 1 or not _KEPT[tag]) and entry.kind in (*_INTEGERS, 5, 7)
+    ]
+    if sum(entry.count * _SIZES[entry.kind] for entry in kept) > len(data):
+        raise ValueError("its tags overlap")
+    # Directories start at even places.
+    body = data + b"\0" * (len(data) % 2)
+    directory = struct.pack(order + "H", len(kept)) + b"".join(entry.raw for entry in kept) + b"\0" * 4
+    return CleanTiff(
+        data[:4] + struct.pack(order + "I", len(body)) + body[8:] + directory,
+        _number(data, order, entries[_WIDTH], 0),
+        _number(data, order, entries[_HEIGHT], 0),
+        _number(data, order, entries.get(_BITS), 1),
+        _orientation(data, order, entries),
+        several=following != 0,
+    )

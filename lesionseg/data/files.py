@@ -1,0 +1,73 @@
+"""Bytes from disk: regular files of bounded size, whole, and never waited for."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+from lesionseg.data.containers import has_end
+from lesionseg.errors import ImageError
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "read_bytes"]
+
+_READ_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
+# Common among photos, and refused by name instead of passed over.
+_REFUSED_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".dcm", ".jp2", ".jxl")
+IMAGE_SUFFIXES = (*_READ_SUFFIXES, *_REFUSED_SUFFIXES)
+"""What counts as a photo when a folder is listed; the bytes decide what a file really is and whether it is read."""
+
+MAX_BYTES = 256 * 2**20
+"""Larger files are refused before they are read."""
+
+# Seconds for which a file without an end counts as one that is being copied, and until it is looked at again.
+_YOUNG = 2.0
+_PAUSE = 0.3
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file of at most 256 MiB.
+
+    A file that changes while it is read, or that is seconds old and has no end yet, is read once more a moment later.
+
+    Raises:
+        ImageError: it is missing, not a regular file, unreadable, empty, too large, or still being written.
+    """
+    data, age = _read_once(path)
+    if age is None or (age < _YOUNG and not has_end(data)):
+        time.sleep(_PAUSE)
+        before = len(data)
+        data, age = _read_once(path)
+        if age is None or (len(data) != before and not has_end(data)):
+            raise ImageError(f"{path} is still being written", fix="wait until it is complete")
+    if not data:
+        raise ImageError(f"{path} is empty (zero bytes)", fix="copy or download it again")
+    return data
+
+
+def _read_once(path: Path) -> tuple[bytes, float | None]:
+    """The bytes, and how many seconds ago they were last changed: None when it happened meanwhile."""
+    try:
+        # Opening a FIFO for reading would wait for its writer, for ever perhaps.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            before = os.fstat(handle)
+            if not stat.S_ISREG(before.st_mode):
+                raise ImageError(f"{path} is not a regular file", fix="check the path")
+            if before.st_size > MAX_BYTES:
+                raise ImageError(
+                    f"{path} has {before.st_size:,} bytes, over {MAX_BYTES:,}", fix="shrink it or leave it out"
+                )
+            data = file.read(MAX_BYTES + 1)
+            after = os.fstat(handle)
+    except FileNotFoundError as error:
+        reason = "is not a regular file but a link to nothing" if path.is_symlink() else "does not exist"
+        raise ImageError(f"{path} {reason}", fix="check the path") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is not a regular file but a folder", fix="check the path") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(f"{path} cannot be read: {reason}", fix="check the path and its permissions") from error
+    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    return data, time.time() - after.st_mtime if same else None
