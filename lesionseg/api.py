@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
     from lesionseg.data.manifest import Manifest
+    from lesionseg.errors import LesionsegError
     from lesionseg.evaluation.report import ReportFiles
     from lesionseg.evaluation.runs import RunResult
     from lesionseg.inference.folder import FolderResult, PredictOptions
@@ -16,9 +18,16 @@ if TYPE_CHECKING:
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
-__all__ = ["compare", "evaluate", "load", "pair", "predict", "train"]
+__all__ = ["compare", "evaluate", "load", "pair", "predict", "sweep", "train"]
 
 Counted = Callable[[int, int], None]
+Warn = Callable[[str], None]
+
+_IN_TRAINING = ("train", "val")
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 def pair(
@@ -30,8 +39,11 @@ def pair(
     test_masks: Path | None = None,
     labels: Sequence[Path] = (),
     groups: Path | None = None,
+    warn: Warn = _ignore,
 ) -> Manifest:
     """Pairs photos and masks by id and writes a manifest.
+
+    What was accepted and still is worth a look goes into ``<stem>.warnings.txt`` beside it.
 
     Args:
         images, masks: folders of the train split.
@@ -39,13 +51,15 @@ def pair(
         test_images, test_masks: folders of the test split.
         labels: CSVs with case id and diagnosis.
         groups: a CSV with case id and group (patient, lesion).
+        warn: told of each line of ``<stem>.warnings.txt``.
 
     Raises:
-        PairingError: listing every orphan, duplicate, unreadable file and size mismatch.
+        PairingError: listing every photo without mask, duplicate, unreadable file and size mismatch.
     """
     from lesionseg.data.manifest import read_manifest, write_manifest
     from lesionseg.data.pairing import Folders, pair_folders, read_labels
     from lesionseg.errors import ConfigError
+    from lesionseg.tables import one_line
 
     if (test_images is None) != (test_masks is None):
         raise ConfigError("test photos and test masks go together", fix="pass both folders, or neither")
@@ -53,9 +67,26 @@ def pair(
     if test_images and test_masks:
         folders.append(Folders("test", test_images, test_masks))
     diagnoses = {case_id: label for path in labels for case_id, label in read_labels(path).items()}
-    cases = pair_folders(folders, labels=diagnoses, groups=read_labels(groups) if groups else None)
+    told: list[str] = []
+    group_of = read_labels(groups) if groups else None
+    try:
+        cases = pair_folders(folders, labels=diagnoses, groups=group_of, warn=lambda line: told.append(one_line(line)))
+    finally:
+        for line in told:
+            warn(line)
+        _record(told, output.with_suffix(".warnings.txt"))
     root = write_manifest(cases, output)
     return read_manifest(output, root)
+
+
+def _record(warnings: Sequence[str], path: Path) -> None:
+    from lesionseg.data.images import write_atomic
+
+    if warnings:
+        write_atomic(path, "".join(f"{line}\n" for line in warnings).encode())
+    elif path.is_file():
+        # Those of an earlier pairing.
+        path.unlink()
 
 
 def train(
@@ -92,6 +123,48 @@ def train(
     return run_training(settings, run, resume=resume, watcher=watcher)
 
 
+def sweep(
+    config: str | Path | Mapping[str, Any],
+    name: str,
+    sweeps: Sequence[str],
+    runs: Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    watch: Callable[[str], AbstractContextManager[Watcher]] | None = None,
+) -> dict[str, FitResult | LesionsegError]:
+    """Trains a run for every combination of some settings' values, one after another.
+
+    Args:
+        config: settings, a YAML file, or the bare name of a shipped config.
+        name: what the runs' names start with, as in ``NAME-loss=dice``.
+        sweeps: ``key.subkey=a,b,c`` words.
+        runs: the folder of the runs.
+        overrides: ``key.subkey=value`` words for all of them.
+        resume: go on with those that have a checkpoint.
+        watch: gives what is told of each run's progress, by its name.
+
+    Returns:
+        how each run ended, or the error that ended it; after one that was interrupted there are no more.
+
+    Raises:
+        ConfigError: listing every mistake in the settings, before the first run.
+    """
+    from lesionseg.training.sweep import Variant, check_variants, plan_sweep, run_sweep
+
+    variants = plan_sweep(name, sweeps)
+    settings = check_variants(config, overrides, variants)
+    from lesionseg.training.checkpoint import checkpoint_files, checkpoint_folder
+
+    def train_one(variant: Variant) -> FitResult:
+        run = runs / variant.name
+        begun = resume and bool(checkpoint_files(checkpoint_folder(run)))
+        with watch(variant.name) if watch else nullcontext() as watcher:
+            return train(settings[variant.name], run, resume=begun, watcher=watcher)
+
+    return run_sweep(variants, train_one)
+
+
 def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:
     """Loads a trained run for inference.
 
@@ -124,8 +197,11 @@ def evaluate(
     root: str | Path | None = None,
     split: str = "test",
     progress: Counted | None = None,
+    warn: Warn = _ignore,
 ) -> RunResult:
     """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
+
+    Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
         run: a run folder.
@@ -133,20 +209,47 @@ def evaluate(
         root: folder that the manifest's relative paths start from.
         split: which cases.
         progress: called with (done, total).
+        warn: told where the training photos are not there to compare with.
 
     Raises:
+        DataError: listing every photo that has the very pixels of a training photo.
         LesionsegError: as the run and the data give cause.
     """
     from lesionseg.evaluation.runs import load_run
+    from lesionseg.inference.class_scoring import score_classes
     from lesionseg.inference.scoring import score_run
 
     data = _manifest_of(run, manifest, root)
     predictor = load(run)
     if not _is_scored(run, split, predictor.sha256, data.sha256):
+        if split not in _IN_TRAINING:
+            _refuse_training_photos(run, data, split, warn)
+        if len(predictor.labels.names) > 1:
+            # First: what is scored counts as scored once the summary below is written.
+            score_classes(predictor, data.split(split), run / "evaluation" / split, progress=progress)
         score_run(
             run, data.split(split), split=split, manifest_sha256=data.sha256, predictor=predictor, progress=progress
         )
     return load_run(run, split)
+
+
+def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -> None:
+    from lesionseg.data.leaks import refuse_shared
+    from lesionseg.errors import LesionsegError
+    from lesionseg.evaluation.runs import load_info
+
+    known = load_info(run)["manifest"]["sha256"]
+    try:
+        trained = data if data.sha256 == known else _manifest_of(run, None, None)
+    except LesionsegError as error:
+        warn(f"{run}: {split} was not searched for training photos, as these were not found: {error.message}")
+        return
+    if trained.sha256 != known:
+        warn(f"{run}: its manifest {trained.name} has changed since the training")
+    seen = [case for case in trained.cases if case.split in _IN_TRAINING]
+    refuse_shared(
+        data.split(split), seen, f"{run}: {split} holds photos that the run was trained with, by their pixels"
+    )
 
 
 def _manifest_of(run: Path, manifest: str | Path | None, root: str | Path | None) -> Manifest:
@@ -178,6 +281,7 @@ def compare(
     root: str | Path | None = None,
     split: str = "test",
     progress: Counted | None = None,
+    warn: Warn = _ignore,
 ) -> tuple[list[RunResult], ReportFiles]:
     """Scores runs where needed and writes one report of them all.
 
@@ -186,6 +290,7 @@ def compare(
         output: the report's folder.
         manifest, root, split: as in ``evaluate``.
         progress: called with (done, total) while a run is scored.
+        warn: as in ``evaluate``.
 
     Raises:
         ComparisonError: the runs were scored on different cases.
@@ -193,6 +298,6 @@ def compare(
     """
     from lesionseg.evaluation.report import write_report
 
-    results = [evaluate(run, manifest=manifest, root=root, split=split, progress=progress) for run in runs]
+    results = [evaluate(run, manifest=manifest, root=root, split=split, progress=progress, warn=warn) for run in runs]
     cases = _manifest_of(runs[0], manifest, root).split(split) if runs else ()
     return results, write_report(results, {case.case_id: case for case in cases}, output)

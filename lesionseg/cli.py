@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from lesionseg import RESEARCH_USE, __version__
 from lesionseg.cli_data import data
-from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say
+from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
 from lesionseg.errors import ConfigError, LesionsegError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ def root(
         "lesionseg train --config isic2016-frozen --name frozen",
         "lesionseg train --config configs/isic2016-finetuned.yaml --name finetuned loop.epochs=20 optim.loss=bce_dice",
         "lesionseg train --name frozen --resume",
+        "lesionseg train --config isic2016-frozen --name try --sweep optim.loss=bce,dice --sweep loop.seed=0,1",
     )
 )
 def train(
@@ -56,11 +57,17 @@ def train(
     name: Annotated[str, typer.Option(help="Name of the run.")] = "run",
     runs: Runs = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="key.subkey=a,b,c: a run for each value, or for each combination.")
+    ] = None,
 ) -> None:
     """Train a run into RUNS/NAME, or go on with one. Ctrl-C saves and exits 130."""
     from lesionseg import api, console
 
-    _require_train_input(config, overrides, resume)
+    _require_train_input(config, overrides, resume and not sweep)
+    if sweep:
+        _train_variants(config or {}, name, sweep, runs, overrides or [], resume)
+        return
     with console.training_bar(out, name, lambda info: _announce(info, runs / name)) as watcher:
         source: str | dict[str, Any] | None = config or (None if resume else {})
         result = api.train(source, runs / name, overrides=overrides or (), resume=resume, watcher=watcher)
@@ -68,6 +75,33 @@ def train(
     if result.status == "interrupted":
         say(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
         raise typer.Exit(INTERRUPTED)
+
+
+def _train_variants(
+    config: str | dict[str, Any], name: str, sweep: list[str], runs: Path, overrides: list[str], resume: bool
+) -> None:
+    from lesionseg import api, console
+
+    def watch(variant: str) -> Any:
+        return console.training_bar(out, variant, lambda info: _announce(info, runs / variant))
+
+    results = api.sweep(config, name, sweep, runs, overrides=overrides, resume=resume, watch=watch)
+    done, interrupted = [], False
+    for variant, result in results.items():
+        if isinstance(result, LesionsegError):
+            err.print(f"[bold red]Error[/bold red] {variant}: {escape(str(result))}", highlight=False, soft_wrap=True)
+            continue
+        say(f"{variant}: {result.status}: {result.reason}")
+        done.append(variant)
+        interrupted = result.status == "interrupted"
+    if interrupted:
+        say("go on with the same command and --resume")
+        raise typer.Exit(INTERRUPTED)
+    if done:
+        where = f"--runs {escape(str(runs))} --output {escape(str(runs / f'report-{name}'))}"
+        say(f"compare them with: lesionseg report --compare {','.join(done)} {where}")
+    if len(done) < len(results):
+        raise typer.Exit(PARTIAL)
 
 
 def _require_train_input(config: str | None, overrides: list[str] | None, resume: bool) -> None:
@@ -107,8 +141,8 @@ def evaluate(
     from lesionseg import api, console
     from lesionseg.evaluation.report import render_terminal
 
-    with console.counter(out, f"{model.name}: scoring") as progress:
-        result = api.evaluate(model, manifest=manifest, root=root, split=split, progress=progress)
+    with telling("") as warn, console.counter(out, f"{model.name}: scoring") as progress:
+        result = api.evaluate(model, manifest=manifest, root=root, split=split, progress=progress, warn=warn)
     out.print(render_terminal([result]))
 
 
@@ -127,9 +161,10 @@ def report(
 
     names = [name.strip() for name in compare.split(",") if name.strip()]
     folder = output or runs / ("report-" + "-".join(names))
-    with console.counter(out, "scoring") as progress:
+    folders = [runs / name for name in names]
+    with telling("") as warn, console.counter(out, "scoring") as progress:
         results, files = api.compare(
-            [runs / name for name in names], folder, manifest=manifest, root=root, split=split, progress=progress
+            folders, folder, manifest=manifest, root=root, split=split, progress=progress, warn=warn
         )
     out.print(render_terminal(results))
     say(f"report -> {escape(str(files.html))}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
-from lesionseg.cli_parts import Root, example, out, say
+from lesionseg.cli_parts import PARTIAL, Root, example, out, say, telling
 from lesionseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lesionseg.data.findings import Finding
+    from lesionseg.records import Case
 
 __all__ = ["data"]
 
@@ -41,11 +45,98 @@ def pair(
     """Match photos with masks by id and write a manifest; every mismatch is listed, none is guessed."""
     from lesionseg import api
 
-    manifest = api.pair(
-        images, masks, output, test_images=test_images, test_masks=test_masks, labels=labels or (), groups=groups
-    )
+    with telling(f" in {output.with_suffix('.warnings.txt')}") as warn:
+        manifest = api.pair(
+            images,
+            masks,
+            output,
+            test_images=test_images,
+            test_masks=test_masks,
+            labels=labels or (),
+            groups=groups,
+            warn=warn,
+        )
     counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}
     say(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
+
+
+@data.command(
+    epilog=example(
+        "lesionseg data audit isic2016 --root data/isic2016",
+        "lesionseg data audit --images train/photos --masks train/masks --output audit",
+    )
+)
+def audit(
+    manifest: Annotated[str | None, typer.Argument(help="Manifest CSV, or the name of a shipped one.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Instead of a manifest: folder with photos.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder with their masks.")] = None,
+    root: Root = None,
+    output: Annotated[Path, typer.Option(help="Folder for audit.html and findings.csv.")] = Path("audit"),
+) -> None:
+    """Find broken files, wrong masks, photos that come twice and splits that leak. Exit 0 clean, 3 with findings."""
+    from lesionseg import console
+    from lesionseg.data.audit import audit, examine_cases
+    from lesionseg.data.audit_report import write_audit
+
+    cases, known, title = _audited(manifest, images, masks, root)
+    with console.counter(out, "examining") as progress:
+        looks = examine_cases(cases, progress)
+    with out.status("comparing photos"):
+        result = audit(looks, known)
+    files = write_audit(result, output, title)
+    out.print(console.audit_summary(result))
+    say(f"-> {escape(str(files.html))} and, for programs, {files.table.name} and {files.fingerprint.name} beside it")
+    if result.findings:
+        raise typer.Exit(PARTIAL)
+
+
+def _audited(
+    manifest: str | None, images: Path | None, masks: Path | None, root: Path | None
+) -> tuple[list[Case], list[Finding], str]:
+    """The cases, what was found while they were gathered, and what they are called."""
+    from lesionseg.data.audit import gather_folders
+    from lesionseg.data.manifest import read_manifest
+
+    if manifest and not images and not masks:
+        data = read_manifest(manifest, root)
+        return list(data.cases), [], data.name
+    if images and masks and not manifest and not root:
+        return *gather_folders(images, masks), f"{images} with {masks}"
+    raise ConfigError(
+        "audit needs either a manifest or two folders",
+        fix="write lesionseg data audit MANIFEST [--root DIR], or lesionseg data audit --images DIR --masks DIR",
+    )
+
+
+@data.command(
+    epilog=example(
+        "lesionseg data download",
+        "lesionseg data download isic2016 --output data/isic2016",
+        "lesionseg data download isic2018 --output /big/isic2018 --max-gib 12",
+    )
+)
+def download(
+    name: Annotated[str | None, typer.Argument(help="Data set; without it, all are listed.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the files; by default data/NAME.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Verify and unpack what is there; fetch nothing.")] = False,
+    max_gib: Annotated[float, typer.Option(min=0.001, help="Refuse files larger than this many GiB.")] = 20.0,
+) -> None:
+    """Fetch a published data set: verified, resumable, safely unpacked. Without a name, list what there is."""
+    from lesionseg import console
+    from lesionseg.data import catalogue
+    from lesionseg.data import download as fetching
+
+    if name is None:
+        return out.print(console.catalogue_table(catalogue.CATALOGUE))
+    found = catalogue.find_dataset(name)
+    folder, limit = output or Path("data") / found.name, round(max_gib * 2**30)
+    say(f"{escape(found.title)}\nlicence: {found.licence}\ncite: {escape(found.citation)}")
+    with console.byte_counter(out) as progress:
+        result = fetching.download(found, folder, offline=offline, max_bytes=limit, progress=progress)
+    for file in result.files:
+        checked = "verified" if file.verified else "digest recorded, none was published"
+        say(f"{escape(str(file.folder or file.path))}: {checked}")
+    return None
 
 
 @data.command(
@@ -98,6 +189,45 @@ def synth(
         manifest = output / "manifest.csv"
         api.pair(made.train_images, made.train_masks, manifest, test_images=tests[0], test_masks=tests[1])
         say(f"{train} training and {test} test photos -> {escape(str(manifest))}")
+
+
+@data.command(epilog=example("lesionseg data trimap isic2016 --band 4 --output trimaps"))
+def trimap(
+    manifest: Annotated[str, typer.Argument(help="Manifest CSV, or the name of a shipped one.")],
+    output: Annotated[Path, typer.Option(help="Folder for the masks and manifest.csv.")],
+    band: Annotated[float, typer.Option(min=0.5, help="Pixels of border to each side of the outline.")] = 4,
+    root: Root = None,
+) -> None:
+    """Make palette-coded masks of skin, border and lesion from binary ones; data.trimap does so without files."""
+    from lesionseg import console
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.data.trimaps import TRIMAP_CLASSES, write_trimaps
+
+    with console.counter(out, "writing") as progress:
+        made = write_trimaps(read_manifest(manifest, root), output, band, progress=progress)
+    classes = ", ".join(f"{name}: '{colour}'" for name, colour in TRIMAP_CLASSES.items())
+    say(f"train with data.manifest={escape(str(made))} data.classes={{{classes}}} optim.loss=ce")
+
+
+@data.command(
+    epilog=example("lesionseg data preview --config isic2016-finetuned --output sheet.png data.preset=dermoscopy")
+)
+def preview(
+    output: Annotated[Path, typer.Option(help="The PNG to write.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value words.")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML file, or the name of a shipped config.")] = None,
+    cases: Annotated[int, typer.Option(min=1, max=50, help="Photos to show.")] = 6,
+) -> None:
+    """Draw a contact sheet of what augmentation makes of the first training photos."""
+    from lesionseg.config import load_config
+    from lesionseg.data.images import encode_photo_png, write_atomic
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.data.preview import contact_sheet
+
+    settings = load_config(config, overrides or ())
+    shown = read_manifest(settings.data.manifest, settings.data.root).split("train")[:cases]
+    write_atomic(output, encode_photo_png(contact_sheet(settings, shown)))
+    say(f"{len(shown)} photos, as they are and in 7 epochs -> {escape(str(output))}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
+from lesionseg.tables import one_line
+from lesionseg.training.watch import is_first_process
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PARTIAL", "Root", "err", "example", "out", "say"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "PARTIAL", "Root", "err", "example", "out", "say", "telling"]
 
 BAD_INPUT, PARTIAL, INTERRUPTED = 2, 3, 130
 """Exit codes: nothing was done; done, with findings or with files left out; stopped by Ctrl-C."""
 
 Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's relative paths start from.")]
 
-out, err = Console(), Console(stderr=True)
+_SHOWN = 20
+
+# Of several training processes, the first speaks; what goes wrong, each tells itself.
+out, err = Console(quiet=not is_first_process()), Console(stderr=True)
 
 
 def say(line: str) -> None:
     """Prints a line, which stays whole when the output is piped or the terminal is narrow."""
     out.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def telling(rest: str) -> Iterator[Callable[[str], None]]:
+    """Warnings on the terminal: the first of them, and how many more there are in ``rest``."""
+    count = 0
+
+    def tell(line: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= _SHOWN:
+            err.print(f"[yellow]Warning[/yellow] {escape(one_line(line))}", highlight=False, soft_wrap=True)
+
+    try:
+        yield tell
+    finally:
+        if count > _SHOWN:
+            err.print(f"{count - _SHOWN} more warnings{escape(rest)}", highlight=False, soft_wrap=True)
 
 
 def example(*lines: str) -> str:

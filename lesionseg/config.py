@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from lesionseg.errors import ConfigError
 
 __all__ = [
+    "PRESETS",
     "STRIDE",
     "DataConfig",
     "LoopConfig",
@@ -31,6 +32,24 @@ STRIDE = 32
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+PRESETS: dict[Any, dict[str, float]] = {
+    "flip": {"flip": 0.5},
+    "dermoscopy": {
+        "flip": 0.5,
+        "rotate": 180,
+        "scale": 0.2,
+        "shift": 0.1,
+        "brightness": 0.2,
+        "colour": 0.1,
+        "illumination": 0.1,
+        "blur": 1.0,
+        "hair": 0.2,
+        "cutout": 0.2,
+    },
+}
+"""Name -> augmentation keys of ``data``: what the original works do, and what differs between dermoscopes."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -42,10 +61,18 @@ class DataConfig(_Section):
     """A manifest CSV, or the bare name of one that ships with lesionseg."""
     root: str | None = None
     """Folder that the manifest's relative paths start from; found by itself when null."""
+    classes: dict[str, int | str | list[Any]] | None = None
+    """Class name -> its grey level, palette index or colour (``'#ff0000'``, ``[255, 0, 0]``) in the masks, or a list of
+    several, in the order of the class indices; null reads binary masks."""
+    trimap: Annotated[float, Field(gt=0)] | None = None
+    """Makes three classes of binary masks, skin, border and lesion, with a border of so many pixels to each side of the
+    outline at the training size; null does not."""
     image_size: tuple[int, int] = (128, 128)
     """Height and width of the network's input in pixels, multiples of 32."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Part of the train split that is held out by group, where the manifest has no ``val`` split."""
+    preset: Literal["flip", "dermoscopy"] | None = None
+    """A set of augmentations (``PRESETS``); keys that are given themselves win over it."""
     flip: _Probability = 0.5
     """Probability of a horizontal and, independently, of a vertical flip."""
     rotate90: _Probability = 0.0
@@ -54,14 +81,44 @@ class DataConfig(_Section):
     """Largest turn to either side in degrees, drawn for every picture; 0 leaves it off."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative zoom in or out, drawn for every picture; what comes in from outside is mirrored."""
+    shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Largest shift along each axis, as a part of the side, drawn for every picture; what comes in is mirrored."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of brightness; 0 leaves it off."""
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of each colour channel by itself, as between cameras and lights; 0 leaves it off."""
+    illumination: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Strength of a smooth field of light and shade over the picture (MONAI's bias field); 0 leaves it off."""
+    blur: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Largest deviation in pixels of a Gaussian blur, on three pictures of ten; 0 leaves it off."""
+    hair: _Probability = 0.0
+    """Probability of drawing hair over the picture; the mask stays."""
+    cutout: _Probability = 0.0
+    """Probability of hiding a rectangle of an eighth to a third of each side (arXiv:1708.04552); the mask stays."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
     cache: str | None = None
     """Folder for a memory-mapped cache of the resized pictures; null keeps them in memory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, tree: Any) -> Any:
+        preset = PRESETS.get(tree.get("preset")) if isinstance(tree, Mapping) else None
+        return {**preset, **tree} if preset else tree
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the class indices; one name for binary masks."""
+        if self.trimap is not None:
+            return ("skin", "border", "lesion")
+        return ("lesion",) if self.classes is None else tuple(self.classes)
+
+    @field_validator("trimap")
+    @classmethod
+    def _binary(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("classes") is not None:
+            raise ValueError("a trimap is made of binary masks: leave out data.classes")
+        return value
 
     @field_validator("image_size", mode="before")
     @classmethod
@@ -106,6 +163,8 @@ class OptimConfig(_Section):
     """Part of the steps over which the learning rates first rise."""
     loss: Literal["bce", "dice", "bce_dice", "focal", "tversky", "ce", "ce_dice"] = "bce"
     """A loss of ``lesionseg.training.losses``."""
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """In the (binary) cross-entropy of ``loss``: one per class, or for binary masks that of the lesion; none: all 1."""
     encoder_lr: Annotated[float, Field(ge=0)] = 1e-4
     """The encoder's learning rate; 0 freezes it: no gradient, BatchNorm in eval mode."""
     decoder_lr: Annotated[float, Field(gt=0)] = 0.01
@@ -126,7 +185,7 @@ class LoopConfig(_Section):
     epochs: Annotated[int, Field(ge=1)] = 50
     """Passes over the training part."""
     batch_size: Annotated[int, Field(ge=1)] = 45
-    """Images per step."""
+    """Images per step, over all processes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number comes from it."""
     best_metric: Literal["val_dice", "val_iou", "val_loss"] = "val_dice"
@@ -135,14 +194,23 @@ class LoopConfig(_Section):
     """Stop once a metric reaches its target, for example ``{val_dice: 0.9}``."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many epochs without a better ``best_metric``; null never does."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """``auto`` takes CUDA or MPS where there is one."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward and backward pass; weights stay fp32. ``fp16`` scales the loss and needs CUDA."""
+    channels_last: bool = True
+    """Keeps a pixel's channels together in memory, which most convolutions like better."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the network; null takes torch's choice."""
     trackers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     """Also log to TensorBoard (``RUN/tensorboard``) or MLflow (``$MLFLOW_TRACKING_URI``, else ``RUN/mlflow.db``)."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """How many of the newest checkpoints stay beside the best one."""
+    checkpoints: Annotated[str, Field(min_length=1)] | None = None
+    """Folder in which the checkpoints get one of their own, named after the run; null keeps them in the run folder."""
+    example: Annotated[str, Field(min_length=1)] | None = None
+    """A validation case, or ``first``, to predict before the training and after each epoch, as an animated
+    ``RUN/example.png``; null does not."""
 
 
 class RunConfig(_Section):

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, Group, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from lesionseg.data.audit import Audit
+    from lesionseg.data.catalogue import Dataset
     from lesionseg.training import watch
     from lesionseg.training.watch import Watcher
 
-__all__ = ["counter", "epoch_line", "training_bar"]
+__all__ = ["audit_summary", "byte_counter", "catalogue_table", "counter", "epoch_line", "training_bar"]
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_NAMED = 3
 
 
 @contextmanager
@@ -30,6 +47,28 @@ def counter(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def byte_counter(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar per file for (name, bytes done, bytes in all or None)."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def on_bytes(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done, total=total)
+
+        yield on_bytes
 
 
 @contextmanager
@@ -67,7 +106,10 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
             dice = f"  Dice {row['val_dice']:.3f}"
             console.print(epoch_line(name, row, epochs), highlight=False, soft_wrap=True)
 
-        yield Watcher(on_decode=on_decode, on_step=on_step, on_epoch=on_epoch, on_start=on_start)
+        def on_notice(notice: str) -> None:
+            console.print(f"{name}: {notice}", highlight=False, soft_wrap=True, markup=False)
+
+        yield Watcher(on_decode=on_decode, on_step=on_step, on_epoch=on_epoch, on_start=on_start, on_notice=on_notice)
 
 
 def epoch_line(name: str, row: Mapping[str, Any], epochs: int) -> str:
@@ -77,3 +119,52 @@ def epoch_line(name: str, row: Mapping[str, Any], epochs: int) -> str:
         f"val loss {row['val_loss']:.4f}  val Dice {row['val_dice']:.4f}  val IoU {row['val_iou']:.4f}  "
         f"{row['images_per_second']:.0f} images/s"
     )
+
+
+def audit_summary(audit: Audit) -> RenderableType:
+    """The answer, a row for each kind of finding with its first cases, and the fingerprint."""
+    from lesionseg.data.audit_report import fingerprint_rows, summary
+    from lesionseg.data.findings import KINDS
+
+    kinds: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for finding in audit.findings:
+        kinds.setdefault((finding.severity.value, finding.kind), []).append(finding.case_ids)
+    findings = Table("", "Finding", "", "First cases", box=None, pad_edge=False, header_style="dim")
+    findings.columns[2].justify = "right"
+    findings.columns[0].no_wrap = findings.columns[1].no_wrap = True
+    for (severity, kind), cases in kinds.items():
+        named = ", ".join(" = ".join(case_ids[:_NAMED]) for case_ids in cases[:_NAMED])
+        more = ", ..." if len(cases) > _NAMED else ""
+        findings.add_row(Text(severity, _STYLES[severity]), KINDS[kind].title, f"{len(cases):,}", _plain(named + more))
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in fingerprint_rows(audit.fingerprint):
+        facts.add_row(name, _plain(value))
+    shown: list[RenderableType] = [findings, ""] if kinds else []
+    return Group(Text(summary(audit), "bold"), "", *shown, facts)
+
+
+def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:
+    """A row for each data set that can be downloaded: name, what it is, size, licence."""
+    table = Table("Name", "What", "Download", "Licence", box=None, pad_edge=False, header_style="dim")
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for dataset in datasets:
+        table.add_row(Text(dataset.name, "bold"), dataset.title, _download_size(dataset), dataset.licence)
+    return table
+
+
+def _download_size(dataset: Dataset) -> str:
+    sizes = [file.size for file in dataset.files]
+    known = sum(size for size in sizes if size is not None) / 1e9
+    if not sizes:
+        return "on request"
+    if None not in sizes:
+        return f"{known:.1f} GB"
+    # A table of a few kilobytes says nothing of the archives beside it.
+    return f"over {known:.1f} GB" if known >= 0.1 else "not known"
+
+
+def _plain(text: str) -> Text:
+    # Text does not read names as markup; control characters could steer the terminal.
+    return Text("".join(c if c.isprintable() else "\ufffd" for c in text))

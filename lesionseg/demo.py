@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 TRAIN, TEST = 96, 24
-RATES = {"frozen": 0.0, "finetuned": 0.001}
+RATES = {"frozen": 0.0, "finetuned": 0.01}
 EXTRA: tuple[str, ...] = ()
 _MARK = "made-by-lesionseg-demo.txt"
 

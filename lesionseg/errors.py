@@ -12,6 +12,7 @@
     ├── WeightsError          encoder weights that are missing or do not fit
     ├── RunError              a run folder or checkpoint that is missing, damaged or in use
     ├── NonFiniteError        NaN or infinity in the training
+    ├── ResourceError         memory, or a helper process, that the machine does not give
     ├── ComparisonError       runs that cannot stand in one table
     ├── DownloadError         a data set that cannot be fetched, verified or unpacked
     └── OutputError           a place that results cannot be written to
@@ -32,6 +33,7 @@ __all__ = [
     "NonFiniteError",
     "OutputError",
     "PairingError",
+    "ResourceError",
     "RunError",
     "ShapeError",
     "WeightsError",
@@ -92,6 +94,10 @@ class RunError(LesionsegError):
 
 class NonFiniteError(LesionsegError):
     """NaN or infinity in the training."""
+
+
+class ResourceError(LesionsegError):
+    """Memory, or a helper process, that the machine does not give."""
 
 
 class ComparisonError(LesionsegError):

@@ -154,6 +154,7 @@ class Checkpoint:
         best: metric name, value and epoch of the best checkpoint so far; empty before the first epoch.
         history: one row per finished epoch.
         partial: running sums of the unfinished epoch.
+        scaler: what scales the loss in fp16; empty otherwise.
     """
 
     config: Mapping[str, Any]
@@ -166,6 +167,7 @@ class Checkpoint:
     best: Mapping[str, Any]
     history: tuple[Mapping[str, Any], ...]
     partial: Mapping[str, float]
+    scaler: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.epoch >= 0 and self.step >= 0, "epoch and step count from 0")

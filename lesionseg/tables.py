@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["encode_table", "safe_cell"]
+__all__ = ["delimiter_of", "encode_table", "one_line", "safe_cell"]
 
 
 def safe_cell(value: object) -> str:
@@ -34,3 +34,14 @@ def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *
     for row in rows:
         writer.writerow([safe_cell(row.get(name, "")) for name in columns])
     return text.getvalue().encode()
+
+
+def delimiter_of(text: str) -> str:
+    """What parts the cells of a CSV: a comma, or the semicolon of spreadsheets where the comma is a decimal sign."""
+    first = text.lstrip("\r\n").splitlines()[:1]
+    return ";" if first and first[0].count(";") > first[0].count(",") else ","
+
+
+def one_line(text: str) -> str:
+    """Text that stays one line of printable characters, whatever file names it holds."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

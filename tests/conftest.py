@@ -1,6 +1,7 @@
 """Options, and a tiny generated data set that many tests share."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 # Tiny networks gain nothing from threads, and lose much when tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pictures import put
 
 from lesionseg.config import RunConfig, load_config
 from lesionseg.data.manifest import write_manifest
@@ -29,6 +32,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in skips.items():
             if reason and marker in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    return lambda name, data: put(tmp_path / name, data)
 
 
 @dataclass(frozen=True)

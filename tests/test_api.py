@@ -1,9 +1,15 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lesionseg import api
-from lesionseg.errors import ConfigError, ManifestError, RunError
+from lesionseg.data.images import read_image
+from lesionseg.data.manifest import write_manifest
+from lesionseg.data.pairing import Folders, pair_folders
+from lesionseg.errors import ConfigError, DataError, ManifestError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,17 @@ def test_pair_reads_labels_and_groups(tiny, tmp_path: Path) -> None:
     first, second, third = manifest.cases[:3]
     assert [case.labels["diagnosis"] for case in (first, second, third)] == ["malignant", "benign", ""]
     assert [case.group for case in (first, second, third)] == ["p1", "p1", "SYNTH_0000002"]
+
+
+def test_pair_tells_warnings_and_records_them(tiny, tmp_path: Path) -> None:
+    (tmp_path / "dx.csv").write_text("SYNTH_0000000;malignant\nno\tsuch;benign\n")
+    folders, told = (tiny.folders.train_images, tiny.folders.train_masks), []
+    api.pair(*folders, tmp_path / "m.csv", labels=[tmp_path / "dx.csv"], warn=told.append)
+    assert told[0] == r"1 labels have no photo: no\tsuch"
+    assert told[1].startswith("9 photos have no label: SYNTH_0000001, ")
+    assert (tmp_path / "m.warnings.txt").read_text().splitlines() == told
+    api.pair(*folders, tmp_path / "m.csv")
+    assert not (tmp_path / "m.warnings.txt").exists(), "none are left of an earlier pairing"
 
 
 def test_half_a_test_split_is_refused(tiny, tmp_path: Path) -> None:
@@ -70,3 +87,55 @@ def test_predict_and_load(tiny, run: Path, tmp_path: Path) -> None:
 def test_missing_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere"):
         api.compare([tmp_path / "nowhere"], tmp_path / "report")
+
+
+@pytest.fixture
+def copied(tiny, tmp_path: Path) -> Path:
+    """A training photo as PNG under another name, as a test case."""
+    source = tiny.folders.train_images / "SYNTH_0000003.jpg"
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    for split in ("test", "other"):
+        (photos / split).mkdir(parents=True)
+        (masks / split).mkdir(parents=True)
+    for folder, target in ((tiny.folders.test_images, photos), (tiny.folders.test_masks, masks)):
+        for path in folder.iterdir():
+            (target / "test" / path.name).write_bytes(path.read_bytes())
+    Image.fromarray(read_image(source)).save(photos / "test" / "new.png")
+    mask = next(tiny.folders.train_masks.glob("SYNTH_0000003*"))
+    (masks / "test" / "new.png").write_bytes(mask.read_bytes())
+    cases = pair_folders([Folders("test", photos / "test", masks / "test")])
+    write_manifest(cases, tmp_path / "m.csv")
+    return tmp_path / "m.csv"
+
+
+def test_photos_of_the_training_are_refused_in_an_evaluation(tiny, run: Path, copied: Path) -> None:
+    with pytest.raises(DataError, match="test holds photos that the run was trained with, by their pixels") as caught:
+        api.evaluate(run, manifest=copied)
+    (problem,) = caught.value.problems
+    assert problem.startswith("new (")
+    assert "is SYNTH_0000003 (" in problem
+    assert "take them out" in caught.value.fix
+
+
+def test_a_manifest_without_them_is_scored_and_so_is_the_training_split_by_name(
+    tiny, run: Path, copied: Path, tmp_path: Path
+) -> None:
+    rows = copied.read_text().splitlines()
+    (tmp_path / "clean.csv").write_text("\n".join(row for row in rows if not row.startswith("new,")))
+    told: list[str] = []
+    result = api.evaluate(run, manifest=tmp_path / "clean.csv", root=tmp_path, warn=told.append)
+    assert (len(result.per_image), told) == (4, [])
+    assert len(api.evaluate(run, split="train").per_image) == 10
+
+
+def test_training_photos_that_are_gone_are_told(tiny, run: Path, copied: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    info = json.loads((moved / "run.json").read_text())
+    info["config"]["data"]["manifest"] = str(tmp_path / "gone.csv")
+    (moved / "run.json").write_text(json.dumps(info))
+    told: list[str] = []
+    assert len(api.evaluate(moved, manifest=copied, warn=told.append).per_image) == 5
+    (line,) = told
+    assert "not searched for training photos" in line
+    assert "gone.csv" in line

@@ -11,12 +11,15 @@ from lesionseg.records import Checkpoint
 from lesionseg.training.checkpoint import (
     FOLDER,
     checkpoint_files,
+    checkpoint_folder,
     latest_checkpoint,
     load_checkpoint,
     load_model,
     optimizer_tensors,
+    place_checkpoints,
     restore_optimizer,
     save_checkpoint,
+    tidy_checkpoints,
 )
 
 
@@ -154,3 +157,56 @@ def test_model_is_rebuilt(tmp_path: Path, which: str) -> None:
     image = torch.rand(1, 3, 32, 32) * 255
     with torch.no_grad():
         assert torch.equal(model(image), expected(image))
+
+
+def test_checkpoints_in_a_folder_of_ones_choice(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    assert checkpoint_folder(run) == run / FOLDER
+    place_checkpoints(run, str(tmp_path / "big disk"))
+    assert checkpoint_folder(run) == tmp_path / "big disk" / "one"
+    model = build_model(ModelSpec("unet", 0.4, 1, EncoderSpec()))
+    saved = replace(small(), model_spec=model.spec.to_json(), model_state=model.state_dict())
+    file = save_checkpoint(saved, checkpoint_folder(run), is_best=True, keep=2)
+    assert latest_checkpoint(run) == file == tmp_path / "big disk" / "one" / "epoch-0001.json"
+    assert load_model(run)[1].epoch == 1
+    place_checkpoints(run, None)
+    assert checkpoint_folder(run) == run / FOLDER
+    for broken, message in (("{", "is damaged"), ("{}", "names no folder")):
+        (run / "checkpoints.json").write_text(broken)
+        with pytest.raises(RunError, match=rf"checkpoints.json {message}"):
+            checkpoint_folder(run)
+
+
+def test_a_relative_folder_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place_checkpoints(Path("run"), "kept")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert checkpoint_folder(tmp_path / "run") == tmp_path / "kept" / "run"
+
+
+def test_what_a_kill_left_undone_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    for epoch in (1, 2, 3):
+        newest = replace(small(epoch), best={"metric": "val_dice", "value": 0.5, "epoch": epoch})
+        save_checkpoint(newest, folder, is_best=epoch == 1, keep=9)
+    # Killed after the third, the best, was written, and in the middle of a fourth.
+    (folder / ".part-abc.safetensors").touch()
+    (folder / "epoch-0004.model.safetensors").touch()
+    tidy_checkpoints(tmp_path, newest, keep=1)
+    assert json.loads((folder / "best.json").read_text()) == {"checkpoint": "epoch-0003"}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.json",
+        "epoch-0003.json",
+        "epoch-0003.model.safetensors",
+        "epoch-0003.optim.safetensors",
+    ]
+
+
+def test_tidying_leaves_an_older_best_alone(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    for epoch in (1, 2):
+        save_checkpoint(small(epoch), folder, is_best=epoch == 1, keep=9)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    tidy_checkpoints(tmp_path, small(2), keep=1)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before

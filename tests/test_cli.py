@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lesionseg import cli
+from lesionseg import cli, cli_parts
 from lesionseg.data.images import read_mask
 
-COMMANDS = ([], ["data"], ["data", "pair"], ["train"], ["evaluate"], ["report"], ["predict"], ["demo"])
+COMMANDS = (
+    *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["demo"]),
+    *(["data", name] for name in ("pair", "audit", "split", "download", "synth")),
+)
 
 
 def lesionseg(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -118,6 +121,25 @@ def test_the_whole_way(tiny, tmp_path: Path) -> None:
     scored = lesionseg("evaluate", "--model", "runs/frozen", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert "Dice" in scored.stdout
+
+
+def test_warnings_of_pairing_go_to_stderr(tiny, tmp_path: Path) -> None:
+    (tmp_path / "dx.csv").write_text("SYNTH_0000000;malignant\n[red]no;benign\n")
+    words = ("data", "pair", "--images", tiny.folders.train_images, "--masks", tiny.folders.train_masks)
+    paired = lesionseg(*words, "--labels", tmp_path / "dx.csv", "--output", "m.csv", cwd=tmp_path)
+    assert paired.returncode == 0, paired.stderr
+    assert "Warning 1 labels have no photo: [red]no\nWarning 9 photos have no label: " in paired.stderr
+    assert "Warning" not in paired.stdout
+    assert (tmp_path / "m.warnings.txt").read_text().startswith("1 labels have no photo: [red]no\n")
+
+
+def test_only_the_first_warnings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with cli_parts.telling(" in m.warnings.txt") as warn:
+        for number in range(25):
+            warn(f"line {number}\nof two")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == r"Warning line 0\nof two"
+    assert (len(lines), lines[-1]) == (21, "5 more warnings in m.warnings.txt")
 
 
 def test_ctrl_c_saves_and_exits_130(tiny, tmp_path: Path) -> None:

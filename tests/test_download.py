@@ -29,10 +29,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lesionseg.data import download as module
+from lesionseg.data import fetch, unzip
 from lesionseg.data.catalogue import Dataset, RemoteFile
-from lesionseg.data.download import DownloadResult, Limits, Patience, download, safe_unzip
+from lesionseg.data.download import DownloadResult, download
+from lesionseg.data.fetch import Patience
 from lesionseg.data.pairing import Folders, pair_folders
 from lesionseg.data.synthetic import write_dataset
+from lesionseg.data.unzip import Limits, safe_unzip
 from lesionseg.errors import DownloadError, OutputError
 
 HASTE = Patience(timeout=5.0, retries=2, backoff=0.001)
@@ -368,7 +371,7 @@ def test_nobody_listens(server: Server, tmp_path: Path) -> None:
 
 def test_the_wait_doubles(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", waits.append)
+    monkeypatch.setattr(fetch.time, "sleep", waits.append)
     server.pages["/data.bin"] = Page(statuses=[503] * 9)
     refusal(lambda: get(server, tmp_path, patience=Patience(timeout=5, retries=3, backoff=2)))
     assert waits == [2, 4, 8]
@@ -411,7 +414,7 @@ def test_redirections_without_end(server: Server, tmp_path: Path) -> None:
 
 
 def test_no_redirection_gives_up_encryption() -> None:
-    handler = module._Redirects()
+    handler = fetch._Redirects()
     asked = urllib.request.Request("https://example.org/x")
     with pytest.raises(urllib.error.HTTPError, match="not https") as caught:
         handler.redirect_request(asked, io.BytesIO(), 302, "", {}, "http://example.org/x")
@@ -447,7 +450,7 @@ def test_too_little_space_is_told_beforehand(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: bool
 ) -> None:
     # An archive needs its own size twice.
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**6, 0, 299_999))  # type: ignore[attr-defined]
+    monkeypatch.setattr(unzip.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**6, 0, 299_999))  # type: ignore[attr-defined]
     server.pages["/data.bin"] = Page(BODY if not archive else BODY[:150_000])
     file = unknown(server, folder="photos" if archive else "")
     error = refusal(lambda: get(server, tmp_path, file))
@@ -477,7 +480,8 @@ def limited(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         import resource, sys
         from pathlib import Path
         from lesionseg.data.catalogue import Dataset, RemoteFile
-        from lesionseg.data.download import download, safe_unzip
+        from lesionseg.data.download import download
+        from lesionseg.data.unzip import safe_unzip
         from lesionseg.errors import DownloadError
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     """
@@ -505,7 +509,7 @@ def test_a_write_that_fails_otherwise(server: Server, tmp_path: Path, monkeypatc
     def broken(_sink: object, _chunk: bytes) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(module, "_write", broken)
+    monkeypatch.setattr(fetch, "_write", broken)
     server.pages["/data.bin"] = Page(BODY)
     assert "data.bin.part cannot be used: Input/output error" in refusal(lambda: get(server, tmp_path)).message
     assert len(server.requests) == 1, "a broken disk is no reason to ask again"
@@ -560,7 +564,7 @@ def test_a_finished_data_set_is_not_written_to(server: Server, tmp_path: Path, m
     file = unknown(server, "photos.zip", folder="photos")
     get(server, tmp_path, file)
     monkeypatch.setattr(module, "write_atomic", lambda *_args: pytest.fail("written"))
-    monkeypatch.setattr(module, "_extract", lambda *_args: pytest.fail("unpacked"))
+    monkeypatch.setattr(unzip, "_extract", lambda *_args: pytest.fail("unpacked"))
     get(server, tmp_path, file, offline=True)
 
 
@@ -948,7 +952,7 @@ def test_a_full_disk_while_unpacking(tmp_path: Path) -> None:
 
 
 def test_too_little_space_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**6, 0, 99))  # type: ignore[attr-defined]
+    monkeypatch.setattr(unzip.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**6, 0, 99))  # type: ignore[attr-defined]
     error = refusal(lambda: safe_unzip(archive(tmp_path, {"a.jpg": noise(100)}), tmp_path / "photos"))
     assert "has 99 bytes free" in error.message
 

@@ -12,7 +12,8 @@ from lesionseg.data.transforms import augmentation
 from lesionseg.errors import NonFiniteError
 from lesionseg.models import EncoderSpec, ModelSpec, SegmentationModel, build_model
 from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
-from lesionseg.training.fit import FitResult, _overlaps, fit
+from lesionseg.training.fit import FitResult, fit
+from lesionseg.training.validation import overlaps
 from lesionseg.training.watch import Progress
 
 Config = Callable[..., RunConfig]
@@ -200,7 +201,7 @@ def test_overlaps_by_hand() -> None:
     logits[0, 0, 0, 0] = 0.0
     # First: p = (1/2, 0), truth = (1, 1): one of two hit. Second: both empty.
     expected = torch.tensor([[2 / 3, 1 / 2, 1 / 2.5, 0.5 / 2, 3 / 4], [1.0, 1.0, 1.0, 1.0, 1.0]])
-    torch.testing.assert_close(_overlaps(logits, truth), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(overlaps(logits, truth), expected, atol=1e-6, rtol=0)
 
 
 def test_overlaps_of_three_classes_by_hand() -> None:
@@ -210,7 +211,7 @@ def test_overlaps_of_three_classes_by_hand() -> None:
     # Class 0: 2 of 2 found, one too many; class 1: 1 of 2; class 2: absent from both, so 1.
     dice, iou = (4 / 5 + 2 / 3 + 1) / 3, (2 / 3 + 1 / 2 + 1) / 3
     torch.testing.assert_close(
-        _overlaps(logits, truth), torch.tensor([[dice, iou, dice, iou, 3 / 4]]), atol=1e-6, rtol=0
+        overlaps(logits, truth), torch.tensor([[dice, iou, dice, iou, 3 / 4]]), atol=1e-6, rtol=0
     )
 
 

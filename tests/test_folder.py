@@ -378,6 +378,26 @@ def test_what_is_no_photo_is_left_out(source, output):
     assert set(names) == {"a.png", "b.jpg", "clinic 1/a.jpg", "clinic 1/deep/ü.png", "linked/ü.png", "more/Y.PNG"}
 
 
+def test_companion_and_system_files_are_recorded(source, output):
+    save(source / "clinic 1" / "a_superpixels.png")
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "clinic 1/desktop.ini"):
+        (source / name).write_bytes(b"junk")
+    result = predict_folder(source, RedChannel(), output)
+    assert (result.done, result.reused, result.failed) == (4, 0, 0)
+    rows = rows_of(result.table)
+    assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
+    skipped = {row["file"]: row["error"] for row in rows if row["status"] == "skipped"}
+    assert set(skipped) == {"._a.png", ".DS_Store", "Thumbs.db", "clinic 1/a_superpixels.png", "clinic 1/desktop.ini"}
+    assert set(skipped.values()) == {"a companion or system file"}
+    assert predict_folder(source, RedChannel(), output).reused == 4
+
+
+def test_an_output_that_is_a_link_to_itself_is_refused(source, output):
+    output.symlink_to(output)
+    with pytest.raises(OutputError, match="cannot be"):
+        predict_folder(source, RedChannel(), output)
+
+
 def test_sources_without_photos(tmp_path, output):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no photo"):

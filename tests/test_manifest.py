@@ -138,6 +138,13 @@ def test_photos_and_masks_given_by_relative_and_absolute_paths(home: Path) -> No
     assert (again.image, again.mask) == (home / "p" / "a.jpg", home / "q" / "a.png")
 
 
+def test_names_that_start_with_a_space(home: Path) -> None:
+    touch(home / " a.jpg", home / "\tb.png")
+    write_manifest([Case("a", home / " a.jpg", home / "\tb.png")], home / "m.csv")
+    (case,) = read_manifest(home / "m.csv").cases
+    assert (case.image, case.mask) == (home / " a.jpg", home / "\tb.png")
+
+
 def test_files_outside_the_root_are_all_listed(home: Path) -> None:
     cases = [Case("a", home / "p/a.jpg"), Case("b", home / "q/b.jpg", home / "r/b.png")]
     with pytest.raises(ManifestError, match="outside the root") as caught:

@@ -129,13 +129,35 @@ def test_what_does_not_exist_is_named(run, tmp_path):
         load_predictor(tmp_path / "none")
 
 
+def settings_with(**data):
+    return load_config({"data": {"manifest": "x", "image_size": list(SIZE)} | data}).model_dump(mode="json")
+
+
+def test_classes_add_up_and_make_the_lesion(tmp_path, photos):
+    save_run(tmp_path / "tri", classes=3, config=settings_with(trimap=2))
+    predictor = load_predictor(tmp_path / "tri", device="cpu")
+    classes = predictor.infer_classes(photos)
+    assert classes.shape == (4, 3, *SIZE)
+    np.testing.assert_allclose(classes.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(predictor.infer(photos), classes[:, 2] + classes[:, 1] / 2, atol=1e-6)
+
+
+def test_a_binary_model_has_two_classes(predictor, photos):
+    classes = predictor.infer_classes(photos)
+    np.testing.assert_array_equal(classes[:, 1], predictor.infer(photos))
+    np.testing.assert_allclose(classes.sum(1), 1, atol=1e-6)
+
+
 def test_a_run_that_does_not_fit_is_refused(tmp_path):
     save_run(tmp_path / "three", classes=3)
     with pytest.raises(RunError, match="3 classes"):
         load_predictor(tmp_path / "three")
-    save_run(tmp_path / "sizeless", config={"data": {}})
+    save_run(tmp_path / "sizeless", config={"data": {"manifest": "x"}})
     with pytest.raises(RunError, match="image_size"):
         load_predictor(tmp_path / "sizeless")
+    save_run(tmp_path / "unclear", config={"data": {}})
+    with pytest.raises(RunError, match="how masks are read"):
+        load_predictor(tmp_path / "unclear")
 
 
 def test_nan_is_an_error_and_no_empty_mask(tmp_path):

@@ -1,12 +1,17 @@
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lesionseg.data.audit import audit, examine_cases
 from lesionseg.data.manifest import Manifest, read_manifest, write_manifest
+from lesionseg.data.pairing import Folders, pair_folders
 from lesionseg.data.resplit import SplitOptions, split_manifest
+from lesionseg.data.synthetic import write_dataset
 from lesionseg.errors import ConfigError, DataError
 from lesionseg.records import Case
 
@@ -70,8 +75,6 @@ def test_groups_that_touch_the_test_split_are_refused(manifest: Manifest, tmp_pa
 
 
 def test_near_duplicates_stay_together(tmp_path: Path) -> None:
-    from lesionseg.data.synthetic import write_dataset
-
     folders = write_dataset(tmp_path, train=8, test=0, width=160, height=120)
     photo = Image.open(folders.train_images / "SYNTH_0000003.jpg")
     mask = Image.open(folders.train_masks / "SYNTH_0000003_Segmentation.png")
@@ -100,3 +103,65 @@ def test_official_split_by_id(manifest: Manifest, tmp_path: Path) -> None:
 def test_exactly_one_way_is_needed(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="is asked for"):
         SplitOptions(**options)
+
+
+CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
+    lambda picture: picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    lambda picture: picture.transpose(Image.Transpose.ROTATE_270),
+    lambda picture: picture.crop((12, 6, picture.width - 2, picture.height - 10)),
+    lambda picture: picture.rotate(6, Image.Resampling.BILINEAR).resize((200, 150)),
+)
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[set[str]]]:
+    """24 photos of patients with two each; of eight photos there is a changed copy, which no patient is known of."""
+    home = tmp_path_factory.mktemp("leaky")
+    folders = write_dataset(home, train=24, test=0, seed=8, width=192, height=144)
+    together = [{f"SYNTH_{k:07d}", f"SYNTH_{k + 1:07d}"} for k in range(0, 24, 2)]
+    for k in range(8):
+        change = CHANGES[k % len(CHANGES)]
+        photo = change(Image.open(folders.train_images / f"SYNTH_{3 * k:07d}.jpg"))
+        photo.point(lambda level: 15 + level * 0.9).save(folders.train_images / f"COPY{k}.jpg", quality=70)
+        mask = change(Image.open(folders.train_masks / f"SYNTH_{3 * k:07d}_Segmentation.png"))
+        mask.point(lambda level: 255 * (level > 127)).save(folders.train_masks / f"COPY{k}_Segmentation.png")
+        together.append({f"SYNTH_{3 * k:07d}", f"COPY{k}"})
+    cases = pair_folders([Folders("train", folders.train_images, folders.train_masks)])
+    patients = {name: f"p{k}" for k, names in enumerate(together[:12]) for name in names}
+    named = [replace(case, labels={"patient_id": patients.get(case.case_id, "")}) for case in cases]
+    write_manifest(named, home / "all.csv")
+    return read_manifest(home / "all.csv"), together
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("way", [{"folds": 3}, {"fraction": 0.4}], ids=["folds", "hold-out"])
+def test_no_patient_and_no_copy_straddles_a_split(
+    leaky: tuple[Manifest, list[set[str]]], tmp_path: Path, way: dict[str, float], seed: int
+) -> None:
+    manifest, together = leaky
+
+    def divided(*, near_duplicates: bool) -> int:
+        options = SplitOptions(**way, links=("patient_id",), near_duplicates=near_duplicates, seed=seed)
+        count = 0
+        for path in split_manifest(manifest, tmp_path / "s.csv", options):
+            split_of = {case.case_id: case.split for case in read_manifest(path).cases}
+            assert set(split_of.values()) == {"train", "val"}
+            assert len(split_of) == 32
+            count += sum(len({split_of[name] for name in names}) > 1 for names in together)
+        return count
+
+    assert divided(near_duplicates=True) == 0
+    # Without the search, copies do leak: the photos are not kept together by chance.
+    assert divided(near_duplicates=False) > 0
+
+
+def test_the_audit_finds_no_leak_after_the_split(leaky: tuple[Manifest, list[set[str]]], tmp_path: Path) -> None:
+    manifest, _ = leaky
+    leaks = []
+    for near_duplicates in (False, True):
+        options = SplitOptions(fraction=0.4, links=("patient_id",), near_duplicates=near_duplicates)
+        (path,) = split_manifest(manifest, tmp_path / "s.csv", options)
+        found = audit(examine_cases(read_manifest(path).cases)).findings
+        leaks.append(sum(finding.kind == "split-leak" for finding in found))
+    assert leaks[0] > 0
+    assert leaks[1] == 0

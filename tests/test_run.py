@@ -116,3 +116,41 @@ def test_resume_needs_a_run_and_a_new_run_a_config(tmp_path: Path) -> None:
         run_training(None, tmp_path / "run", resume=True)
     with pytest.raises(ConfigError, match="needs a config"):
         run_training(None, tmp_path / "run")
+
+
+def test_runs_of_a_version_with_fewer_settings_go_on(tiny, tmp_path: Path) -> None:
+    run_training(tiny.config("loop.epochs=1"), tmp_path / "run")
+    file = latest_checkpoint(tmp_path / "run")
+    header = json.loads(file.read_text())
+    for key in ("precision", "channels_last", "checkpoints", "example"):
+        del header["config"]["loop"][key]
+    file.write_text(json.dumps(header))
+    assert run_training(None, tmp_path / "run", resume=True, overrides=["loop.epochs=2"]).status == "finished"
+    with pytest.raises(ConfigError, match="cannot change on resuming") as caught:
+        run_training(None, tmp_path / "run", resume=True, overrides=["loop.precision=bf16"])
+    assert caught.value.problems == ("loop.precision: 'fp32' in the run, 'bf16' asked for",)
+
+
+def test_checkpoints_elsewhere_are_found_on_resuming(tiny, tmp_path: Path) -> None:
+    config = tiny.config("loop.epochs=1", f"loop.checkpoints={tmp_path / 'kept'}", "loop.example=first")
+    run_training(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert latest_checkpoint(tmp_path / "run").parent == tmp_path / "kept" / "run"
+    run_training(None, tmp_path / "run", resume=True, overrides=["loop.epochs=2"])
+    assert latest_checkpoint(tmp_path / "run").stem == "epoch-0002"
+    assert (tmp_path / "run" / "example.png").is_file()
+    with pytest.raises(RunError, match="kept/run holds a run already"):
+        run_training(config, tmp_path / "run")
+
+
+def test_only_the_first_process_writes_and_speaks(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    watcher = Watcher(on_start=told.append, on_epoch=told.append, on_decode=lambda *_: told.append(1))
+    monkeypatch.setenv("RANK", "1")
+    result = run_training(
+        tiny.config("loop.epochs=1", "loop.trackers=[tensorboard]"), tmp_path / "run", watcher=watcher
+    )
+    assert result.status == "finished"
+    assert told == []
+    names = {path.name for path in (tmp_path / "run").rglob("*")}
+    assert names & {"run.json", "tensorboard", ".lock"} == set()

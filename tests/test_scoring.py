@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lesionseg.data.images import read_probability
+from lesionseg.data.labels import BINARY
 from lesionseg.errors import DataError, OutputError, RunError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY
 from lesionseg.inference.scoring import score_run
@@ -21,6 +22,7 @@ class RedChannel:
     """A predictor without a network: the probability is the photo's red channel."""
 
     name, checkpoint, sha256, height, width = "red", "epoch-0042", "a" * 64, 8, 8
+    labels = BINARY
 
     def infer(self, batch):
         return batch[..., 0].astype(np.float32) / 255
@@ -241,3 +243,15 @@ def test_progress_counts_the_cases(run, cases):
     calls = []
     score(run, cases, progress=lambda *call: calls.append(call))
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_mask_drawn_on_the_photo_as_stored_is_compared_as_in_training(run, tmp_path):
+    # The camera was turned; the mask's size tells that whoever drew it did not see that.
+    truth = columns_from(0, 4, height=8, width=16)
+    case = make_case(tmp_path / "files", "turned", truth * 255, truth)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    with Image.open(case.image) as picture:
+        picture.save(case.image, exif=tags)
+    row = rows_of(score(run, [case]))["turned"]
+    assert (row["tp"], row["fp"], row["fn"]) == ("32", "0", "0")

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from lesionseg.tables import encode_table, safe_cell
+from lesionseg.tables import delimiter_of, encode_table, one_line, safe_cell
 
 
 @pytest.mark.parametrize("hostile", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "=é", "\udcff=\udcff"])
@@ -36,3 +36,16 @@ def test_tables_keep_floats_exactly_and_odd_names_whole():
     assert read[1]["a"] == "0.1"
     assert [row["b"] for row in read] == ["x\ny", 'q"u,o', "r\\rs"]
     assert read[2]["a"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [("a,b\n1;2;3", ","), ("a;b\n1,2,3", ";"), ("a;b,c", ","), ("", ","), ("\r\n\na;b\r1,2,3", ";"), ("a", ",")],
+)
+def test_the_first_line_tells_the_delimiter(text, delimiter):
+    assert delimiter_of(text) == delimiter
+
+
+def test_a_message_stays_one_printable_line():
+    assert one_line("ü 日本.jpg") == "ü 日本.jpg"
+    assert one_line("a\nb\x1b[31m\udcff\u2028") == "a\\nb\\x1b[31m\\udcff\\u2028"

@@ -181,3 +181,43 @@ def test_inputs_are_left_as_they_were() -> None:
         build(flip=0.5, rotate90=0.5, brightness=0.5)(image, mask, 0, index)
     assert np.array_equal(image, IMAGE)
     assert np.array_equal(mask, MASK)
+
+
+LOOKS = {"illumination": 0.3, "blur": 3.0, "hair": 1.0, "cutout": 1.0}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks_change_the_image_alone(name: str) -> None:
+    changed = 0
+    for item in items(build(**{name: LOOKS[name]}), 20):
+        assert torch.equal(item["mask"], torch.from_numpy(MASK))
+        assert item["image"].dtype == torch.uint8
+        changed += not torch.equal(item["image"], torch.from_numpy(IMAGE))
+    # Three pictures of ten are blurred; the others are changed every time.
+    assert changed == 20 if name != "blur" else 0 < changed < 15
+
+
+def test_shift_moves_both_by_at_most_its_part() -> None:
+    row, column = np.argwhere(MASK[0]).mean(0)
+    moved = []
+    for item in items(build(shift=0.1), 30):
+        assert (item["mask"] != mask_by_coordinates(item["image"])).float().mean() < 0.03
+        moved.append(float(item["image"][0, SIDE // 2, SIDE // 2]) - SIDE // 2)
+    assert 1 < max(map(abs, moved)) <= 0.1 * SIDE + 1
+
+
+def test_hair_is_thin_and_comes_as_often_as_asked() -> None:
+    skin = np.full((3, 128, 128), 180, np.uint8)
+    mask = np.zeros((1, 128, 128), np.uint8)
+    augment = build(hair=0.5, image_size=128)
+    parts = [float((augment(skin, mask, 0, i)["image"] != 180).any(0).float().mean()) for i in range(200)]
+    drawn = [part for part in parts if part]
+    assert 70 <= len(drawn) <= 130
+    assert np.median(drawn) < 0.3
+
+
+def test_the_preset_sets_what_is_not_given() -> None:
+    config = DataConfig(manifest="x", preset="dermoscopy", hair=0.0)
+    assert (config.rotate, config.cutout, config.hair) == (180, 0.2, 0.0)
+    assert DataConfig.model_validate(config.model_dump()) == config
+    assert DataConfig(manifest="x", preset="flip") == DataConfig(manifest="x").model_copy(update={"preset": "flip"})

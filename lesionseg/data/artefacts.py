@@ -22,6 +22,7 @@ __all__ = [
     "Field",
     "Points",
     "cells",
+    "draw_hair",
     "illuminate",
     "noise",
     "photograph",
@@ -119,9 +120,15 @@ def _curve(start: tuple[float, float], angle: float, length: float, bend: float)
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _hair(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
-    height, width = mask.shape
-    scale = unit(mask.shape)
+def draw_hair(photo: Field, rng: np.random.Generator) -> Field:
+    """A photo with hair over it: a few or many, fine or thick, combed or not, dark or light.
+
+    Args:
+        photo: ``float32 H W 3``, linear light in [0, 1].
+        rng: the only source of randomness.
+    """
+    height, width = photo.shape[:2]
+    scale = unit(photo.shape)
     dense = rng.random() < 0.3
     count = int(rng.integers(15, 45)) if dense else int(rng.integers(2, 15))
     thick = rng.uniform(0.5, 1.7) if rng.random() < 0.5 else rng.uniform(0.3, 0.6)
@@ -139,6 +146,10 @@ def _hair(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
         colour = np.minimum(skin * rng.uniform(1.2, 1.6), 1.0)
     cover = _strokes(photo.shape, lines) * np.float32(rng.uniform(0.55, 1.0))
     return _blend(photo, cover, colour.astype(np.float32))
+
+
+def _hair(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
+    return draw_hair(photo, rng)
 
 
 def _ruler(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:

@@ -16,14 +16,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lesionseg.data.descriptors import FRAME, Candidate, candidates, detail_of
 from lesionseg.data.images import decode_photo, read_bytes, read_mask, resize_mask
-from lesionseg.data.registration import Array, places, register, taper
+from lesionseg.data.registration import Array, register
 from lesionseg.records import BoolMask, Case, RgbImage
 
 __all__ = [
@@ -49,26 +49,15 @@ DECODE_SIDE = 128
 
 _SIDE = 64
 _COARSE_SIDE = 32
-_CELLS = 16
-_TURNS = 8
-_ZOOMS = (1.0, 0.93, 0.86)
-_CANDIDATE = 0.7
-_PER_PHOTO = 3
-_BLOCK, _BATCH = 1024, 64
+_BATCH = 64
 # Standard deviations of the two Gaussians and of the local contrast, in pixels of the thumbnail.
 _COARSE, _FINE = (1.0, 4.0, 6.0), (0.5, 1.5, 4.0)
-# Of 50 pairs of ISIC photos that are one, none falls below any of these, and nine in ten of the others soon do.
+# Of 60 pairs of ISIC photos that are one, none falls below any of these, and nine in ten of the others soon do.
 _COARSE_FLOORS, _FINE_FLOORS = (0.5, 0.55, 0.65), (0.4, 0.45, 0.5)
 _COARSE_ENOUGH = 0.75
 _STEPS = 10
 # The circle around the lesion, in radii of a disc of the mask's area.
 _LESION_MARGIN = 1.3
-# Darker grey levels that touch the edge of the photo are the microscope's frame.
-_FRAME = 30
-
-_Candidate = tuple[int, int, Array]
-_Windows = NDArray[np.float64]
-_View = tuple[_Windows, _Windows, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +123,7 @@ def _lit(grey: NDArray[np.uint8]) -> tuple[int, int]:
     """The first row and the one after the last between black bars in the outer quarters; all rows without bars."""
     # The brightest tenth: a bar may carry a ruler or a logo, and its outermost row may be bright.
     tenth = grey.shape[1] - 1 - grey.shape[1] // 10
-    dark = np.partition(grey, tenth, axis=1)[:, tenth] < _FRAME
+    dark = np.partition(grey, tenth, axis=1)[:, tenth] < FRAME
     quarter = len(grey) // 4
     above, below = np.flatnonzero(dark[:quarter]), np.flatnonzero(dark[len(grey) - quarter :])
     top = int(above[-1]) + 1 if len(above) else 0
@@ -144,15 +133,17 @@ def _lit(grey: NDArray[np.uint8]) -> tuple[int, int]:
 def find_duplicates(signatures: Sequence[Signature]) -> list[Duplicate]:
     """Every pair of photos that registration proves to show one lesion, by position.
 
-    The comparison of all descriptors grows with the square of the number of photos, the rest in proportion.
+    The comparison of all descriptors grows with the square of the number of photos, the rest in proportion; the memory
+    too grows in proportion.
     """
     if len(signatures) < 2:
         return []
     grey = np.stack([signature.grey for signature in signatures])
-    coarse, fine = _detail(grey, _COARSE), _detail(grey, _FINE)
+    lesions = [signature.lesion for signature in signatures]
+    coarse, fine = detail_of(grey, _COARSE), detail_of(grey, _FINE)
     step = _SIDE // _COARSE_SIDE
     small = coarse.reshape(len(grey), _COARSE_SIDE, step, _COARSE_SIDE, step).mean((2, 4))
-    rough = _registered(small, _candidates(signatures, coarse), floors=_COARSE_FLOORS)
+    rough = _registered(small, candidates(coarse, lesions), floors=_COARSE_FLOORS)
     good = [(d.first, d.second, d.transform) for d in rough if d.correlation > _COARSE_ENOUGH]
     found: dict[tuple[int, int], Duplicate] = {}
     for duplicate in _registered(fine, good, floors=_FINE_FLOORS):
@@ -163,7 +154,7 @@ def find_duplicates(signatures: Sequence[Signature]) -> list[Duplicate]:
     return [found[pair] for pair in sorted(found)]
 
 
-def _registered(detail: Array, candidates: Sequence[_Candidate], *, floors: Sequence[float]) -> list[Duplicate]:
+def _registered(detail: Array, candidates: Sequence[Candidate], *, floors: Sequence[float]) -> list[Duplicate]:
     def run(start: int) -> list[Duplicate]:
         batch = candidates[start : start + _BATCH]
         first, second = [c[0] for c in batch], [c[1] for c in batch]
@@ -216,126 +207,3 @@ def duplicate_groups(cases: Sequence[Case]) -> dict[str, str]:
 def _sign_case(case: Case) -> Signature:
     photo = decode_photo(read_bytes(case.image), str(case.image), at_least=(DECODE_SIDE, DECODE_SIDE)).pixels
     return sign(photo, read_mask(case.mask) if case.mask else None)
-
-
-def _detail(grey: NDArray[np.uint8], sigmas: tuple[float, float, float]) -> Array:
-    """``float32 N 64 64``: a difference of Gaussians over its local contrast, so that colour processing hardly matters.
-
-    It is 0 in and at the microscope's black frame, which is the same circle in many photos.
-    """
-    from scipy.ndimage import binary_dilation, binary_propagation, gaussian_filter
-
-    result = np.empty(grey.shape, np.float32)
-    border = np.ones(grey.shape[1:], np.bool_)
-    border[1:-1, 1:-1] = False
-    for index, picture in enumerate(grey):
-        values = picture.astype(np.float32)
-        band = gaussian_filter(values, sigmas[0], truncate=3) - gaussian_filter(values, sigmas[1], truncate=3)
-        # Two grey levels keep the noise of flat skin from being blown up.
-        detail = band / (np.sqrt(gaussian_filter(band * band, sigmas[2], truncate=2)) + 2)
-        dark = picture < _FRAME
-        if (dark & border).any():
-            detail[binary_dilation(binary_propagation(dark & border, mask=dark), iterations=4)] = 0
-        result[index] = detail
-    return result
-
-
-def _candidates(signatures: Sequence[Signature], detail: Array) -> list[_Candidate]:
-    """The most similar pairs by whole photo and by lesion, with a rough transform from the second to the first."""
-    count = len(signatures)
-    whole = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (count, 1))
-    lesions = np.array([signature.lesion or (0.0, 0.0, 1.0, 1.0) for signature in signatures])
-    marked = np.flatnonzero([signature.lesion is not None for signature in signatures])
-    zoomed = [(whole * (1.0, 1.0, zoom, zoom), whole, np.arange(count)) for zoom in _ZOOMS]
-    return _strongest(detail, zoomed) + _strongest(detail, [(lesions, lesions, marked)])
-
-
-def _strongest(detail: Array, views: Sequence[_View]) -> list[_Candidate]:
-    """The ``_PER_PHOTO`` strongest candidates per photo on average, each pair once.
-
-    Args:
-        detail: ``N 64 64``.
-        views: windows ``N 4`` of the pictures to turn, windows ``N 4`` of those they are compared with, and which
-            pictures take part.
-    """
-    limit, threshold = _PER_PHOTO * len(detail), _CANDIDATE
-    # Columns: correlation, position of the turned picture and of the other, number of the view, turn.
-    hits = np.empty((0, 5))
-    for number, (windows, others, chosen) in enumerate(views):
-        upright = _unit(_described(detail[chosen], others[chosen]))
-        pictures = _described(detail[chosen], windows[chosen])
-        for turn in range(_TURNS):
-            turned = _unit(_turned(pictures, turn))
-            for start in range(0, len(chosen), _BLOCK):
-                alike = turned[start : start + _BLOCK] @ upright.T
-                row, column = np.nonzero(alike > threshold)
-                one, other = chosen[row + start], chosen[column]
-                fresh = np.stack(
-                    [alike[row, column], one, other, np.full(len(one), number), np.full(len(one), turn)], 1
-                )
-                hits = np.concatenate([hits, fresh[one != other]])
-                if len(hits) > 16 * limit:
-                    # Forgetting the weakest keeps the memory flat when many photos resemble each other.
-                    hits = hits[np.argsort(-hits[:, 0], kind="stable")[: 8 * limit]]
-                    threshold = float(hits[-1, 0])
-    best: dict[tuple[int, int], _Candidate] = {}
-    for _, a, b, number, turn in hits[np.argsort(-hits[:, 0], kind="stable")]:
-        one, other, view = int(a), int(b), views[int(number)]
-        pair = (min(one, other), max(one, other))
-        if pair not in best and len(best) < limit:
-            start = _start(view[0][one], view[1][other], int(turn), swap=one > other)
-            best[pair] = (*pair, start)
-    return list(best.values())
-
-
-def _start(window: NDArray[np.float64], other: NDArray[np.float64], turn: int, *, swap: bool) -> Array:
-    """``float32 2 3``: takes a place in the other photo to that in the photo with the turned window; or, swapped, back."""
-    square = np.diag(window[2:]) @ _turn_matrix(turn) @ np.diag(1 / other[2:])
-    origin, target = other[:2], window[:2]
-    if swap:
-        square, origin, target = np.linalg.inv(square), target, origin
-    return np.column_stack([square, target - square @ origin]).astype(np.float32)
-
-
-def _sampling(scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Array:
-    """``float32 N 16 64``: weights that sample a line of pixels in 16 cells from ``shift - scale`` to ``shift + scale``.
-
-    Each cell is a triangle at least as wide as the distance between cells, so that nothing aliases.
-    """
-    cells = (np.arange(_CELLS) + 0.5) / (_CELLS / 2) - 1
-    pixels = (np.arange(_SIDE) + 0.5) / (_SIDE / 2) - 1
-    centres = scale[:, None] * cells + shift[:, None]
-    width = np.maximum(scale * 2 / _CELLS, 2 / _SIDE)[:, None, None]
-    weights = np.clip(1 - np.abs(pixels - centres[..., None]) / width, 0, None)
-    return (weights / np.maximum(weights.sum(-1, keepdims=True), 1e-6)).astype(np.float32)
-
-
-def _described(detail: Array, windows: _Windows) -> Array:
-    """``float32 N 16 16``: the detail in a window of each ``N 64 64`` picture, tapered towards its corners.
-
-    Args:
-        windows: ``N 4``, centre x, y and half width, half height.
-    """
-    rows, columns = _sampling(windows[:, 3], windows[:, 1]), _sampling(windows[:, 2], windows[:, 0])
-    return (rows @ detail @ np.swapaxes(columns, 1, 2)) * taper(places(_CELLS)).reshape(_CELLS, _CELLS)
-
-
-def _turned(stack: Array, turn: int) -> Array:
-    """One of the eight flips and quarter turns of ``N S S``."""
-    return np.rot90(stack[:, :, ::-1] if turn >= 4 else stack, turn % 4, (1, 2))
-
-
-@cache
-def _turn_matrix(turn: int) -> Array:
-    """``float32 2 2``: where a place of the turned picture lies in the one before."""
-    line = np.array([-1.0, 0.0, 1.0], np.float32)
-    x, y = (_turned(grid[None], turn)[0] for grid in np.meshgrid(line, line))
-    # The places right of the middle, and below it.
-    return np.array([[x[1, 2], x[2, 1]], [y[1, 2], y[2, 1]]], np.float32)
-
-
-def _unit(stack: Array) -> Array:
-    """``float32 N P``: each row with mean 0 and length 1, or 0 where the picture is flat."""
-    flat = stack.reshape(len(stack), -1)
-    flat = flat - flat.mean(1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

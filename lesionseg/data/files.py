@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from lesionseg.data.containers import has_end
 from lesionseg.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "read_bytes"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "is_companion", "read_bytes"]
 
 _READ_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
 # Common among photos, and refused by name instead of passed over.
@@ -21,9 +22,17 @@ IMAGE_SUFFIXES = (*_READ_SUFFIXES, *_REFUSED_SUFFIXES)
 MAX_BYTES = 256 * 2**20
 """Larger files are refused before they are read."""
 
+# Hidden files, what macOS and Windows leave in folders, and ISIC 2017's companion pictures.
+_COMPANION = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
+
 # Seconds for which a file without an end counts as one that is being copied, and until it is looked at again.
 _YOUNG = 2.0
 _PAUSE = 0.3
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file name says that it is no data: hidden, the system's, or a companion of a photo."""
+    return _COMPANION.search(name) is not None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -59,7 +68,8 @@ def _read_once(path: Path) -> tuple[bytes, float | None]:
                 raise ImageError(
                     f"{path} has {before.st_size:,} bytes, over {MAX_BYTES:,}", fix="shrink it or leave it out"
                 )
-            data = file.read(MAX_BYTES + 1)
+            # A buffer as large as the file, and not as the limit; what grows meanwhile is read again.
+            data = file.read(before.st_size + 1)
             after = os.fstat(handle)
     except FileNotFoundError as error:
         reason = "is not a regular file but a link to nothing" if path.is_symlink() else "does not exist"

@@ -37,6 +37,7 @@ from lesionseg.data.writing import (
     encode_jpeg,
     encode_mask_nifti,
     encode_mask_png,
+    encode_photo_png,
     encode_probability_png,
     write_atomic,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "encode_jpeg",
     "encode_mask_nifti",
     "encode_mask_png",
+    "encode_photo_png",
     "encode_probability_png",
     "fit_photo",
     "max_pixels",

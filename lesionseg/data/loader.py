@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lesionseg.data.images import decode_photo, fit_photo, read_bytes, read_mask, resize_mask
+from lesionseg.data.images import decode_photo, fit_photo, read_bytes
+from lesionseg.data.labels import BINARY, Labels
 from lesionseg.data.transforms import Augmentation
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.records import Case, Pair
@@ -24,7 +25,7 @@ __all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_p
 _Item = tuple[int, int]
 
 
-def read_pair(case: Case, height: int, width: int) -> Pair:
+def read_pair(case: Case, height: int, width: int, labels: Labels = BINARY) -> Pair:
     """Decodes a case and resizes it: the photo bilinear with antialiasing, the mask nearest.
 
     Raises:
@@ -33,14 +34,14 @@ def read_pair(case: Case, height: int, width: int) -> Pair:
     if case.mask is None:
         raise ImageError(f"{case.case_id} has no mask", fix="leave it out of training, or add its mask")
     # At least twice the target: scaled JPEG decoding then moves the resized pixels by 0.2 of 255 on average.
-    data, mask = read_bytes(case.image), read_mask(case.mask)
-    photo = decode_photo(data, str(case.image), at_least=(2 * height, 2 * width), like=mask.shape)
+    data, mask = read_bytes(case.image), labels.read(case.mask)
+    photo = decode_photo(data, str(case.image), at_least=(2 * height, 2 * width), like=(mask.shape[0], mask.shape[1]))
     if mask.shape != (photo.height, photo.width):
         raise ImageError(
             f"{case.mask} is {mask.shape[1]} x {mask.shape[0]}, its photo {photo.width} x {photo.height}",
             fix="replace the mask by one of the photo's size",
         )
-    return Pair(case.case_id, fit_photo(photo, height, width), resize_mask(mask, height, width))
+    return Pair(case.case_id, fit_photo(photo, height, width), labels.fit(mask, height, width))
 
 
 def decode_pairs(
@@ -48,6 +49,7 @@ def decode_pairs(
     height: int,
     width: int,
     *,
+    labels: Labels = BINARY,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -56,18 +58,19 @@ def decode_pairs(
     Args:
         cases: what to decode.
         height, width: the training size in pixels.
+        labels: what the masks' pixels mean.
         cache: a folder for memory-mapped arrays, reused while the cases' files and the size stay the same; None keeps
             the arrays in memory.
         progress: called with (done, total).
 
     Returns:
-        photos ``uint8 N H W 3`` and masks ``uint8 N 1 H W`` of 0 and 1.
+        photos ``uint8 N H W 3`` and masks ``uint8 N 1 H W`` of 0 and 1, or of class indices.
 
     Raises:
         DataError: listing every file that cannot be used.
         OutputError: the cache folder cannot be written to.
     """
-    key = _cache_key(cases, height, width) if cache else ""
+    key = _cache_key(cases, height, width, labels) if cache else ""
     files = [cache / f"{key}-{part}.npy" for part in ("photos", "masks")] if cache else []
     if files and all(file.is_file() for file in files):
         photos, masks = (np.load(file, mmap_mode="r") for file in files)
@@ -76,7 +79,7 @@ def decode_pairs(
     masks = np.empty((len(cases), 1, height, width), np.uint8)
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for index, result in enumerate(pool.map(lambda case: _try_read(case, height, width), cases)):
+        for index, result in enumerate(pool.map(lambda case: _try_read(case, height, width, labels), cases)):
             if isinstance(result, ImageError):
                 problems.append(f"{cases[index].case_id}: {result.message}")
             else:
@@ -92,18 +95,18 @@ def decode_pairs(
     if not files:
         return photos, masks
     _save(files, (photos, masks))
-    return decode_pairs(cases, height, width, cache=cache)
+    return decode_pairs(cases, height, width, labels=labels, cache=cache)
 
 
-def _try_read(case: Case, height: int, width: int) -> Pair | ImageError:
+def _try_read(case: Case, height: int, width: int, labels: Labels) -> Pair | ImageError:
     try:
-        return read_pair(case, height, width)
+        return read_pair(case, height, width, labels)
     except ImageError as error:
         return error
 
 
-def _cache_key(cases: Sequence[Case], height: int, width: int) -> str:
-    digest = hashlib.sha256(f"1 {height} {width}".encode())
+def _cache_key(cases: Sequence[Case], height: int, width: int, labels: Labels) -> str:
+    digest = hashlib.sha256(f"2 {height} {width} {labels}".encode())
     for case in cases:
         for path in (case.image, case.mask):
             try:
@@ -135,7 +138,8 @@ def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
 class PairDataset(Dataset[dict[str, torch.Tensor]]):
     """Decoded pairs as tensors; items are asked for as (epoch, index).
 
-    An item holds ``image`` (``uint8 3 H W``), ``mask`` (``uint8 1 H W``, 0 or 1) and ``index`` (``int64``).
+    An item holds ``image`` (``uint8 3 H W``), ``mask`` (``uint8 1 H W``, 0 or 1, or class indices) and ``index``
+    (``int64``).
     """
 
     def __init__(

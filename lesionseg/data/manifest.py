@@ -15,6 +15,7 @@ from lesionseg.config import find_shipped, is_file
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ManifestError
 from lesionseg.records import Case
+from lesionseg.tables import delimiter_of
 
 __all__ = ["COLUMNS", "Manifest", "common_root", "read_manifest", "write_manifest"]
 
@@ -97,8 +98,8 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
             {
                 **case.labels,
                 "case_id": case.case_id,
-                "image": _absolute(case.image).relative_to(base).as_posix(),
-                "mask": _absolute(case.mask).relative_to(base).as_posix() if case.mask else "",
+                "image": _cell(case.image, base),
+                "mask": _cell(case.mask, base) if case.mask else "",
                 "split": case.split,
                 "group": case.group,
                 "width": case.width or "",
@@ -115,6 +116,12 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
     write_atomic(path, data)
     write_atomic(path.with_suffix(".root"), f"{os.path.relpath(base, path.absolute().parent)}\n".encode())
     return base
+
+
+def _cell(path: Path, base: Path) -> str:
+    text = _absolute(path).relative_to(base).as_posix()
+    # Spaces around cells do not count when they are read.
+    return f"./{text}" if text[0].isspace() else text
 
 
 def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifest:
@@ -158,8 +165,7 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
 def _parse(data: bytes, path: Path) -> tuple[list[Case], list[str]]:
     try:
         text = data.decode("utf-8-sig")
-        dialect = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=dialect, strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
         rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         return [], [f"not UTF-8 CSV: {error}"]

@@ -78,7 +78,7 @@ def _read(data: bytes, name: str, max_pixels: int) -> NDArray[Any]:
     shape = tuple(sides[:rank]) if 1 <= rank <= 7 else ()
     # Further sides of length 1 are how a plane is commonly written.
     if len(shape) not in (2, 3) or min(shape) < 1 or shape[2:] not in ((), (1,)) or code not in _TYPES:
-        kind = _TYPES.get(code, f"data type {code}")
+        kind = np.dtype(_TYPES[code]).name if code in _TYPES else f"data type {code}"
         raise ImageError(f"{name} is not a two-dimensional mask: {kind}, shape {shape}", fix="save one slice")
     if head[344:347] == b"ni1":
         raise ImageError(f"{name} keeps its values in another file", fix="save it as one .nii file")

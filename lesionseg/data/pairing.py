@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lesionseg.data.files import is_companion
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
 from lesionseg.errors import DataError, ImageError, PairingError
 from lesionseg.records import Case
+from lesionseg.tables import delimiter_of
 
 __all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders", "read_labels"]
 
 _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
-# ISIC 2017's companion pictures, and what macOS and Windows leave in folders.
-_NOT_DATA = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
 _Warn = Callable[[str], None]
+_SHOWN = 8
 _DIAGNOSES = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
 
 
@@ -85,9 +87,9 @@ def list_pictures(
     except OSError as error:
         raise PairingError(f"{folder} cannot be listed: {error.strerror}", fix="pass a readable folder") from error
     for path in found:
-        if _NOT_DATA.search(path.name):
+        if is_companion(path.name):
             warn(f"{path} left out: a companion or system file")
-    files = [p for p in found if p.name.lower().endswith(suffixes) and not _NOT_DATA.search(p.name)]
+    files = [p for p in found if p.name.lower().endswith(suffixes) and not is_companion(p.name)]
     if not files:
         raise PairingError(f"{folder} holds no picture ({', '.join(suffixes)})", fix="pass the folder with the files")
     return files
@@ -106,8 +108,8 @@ def pair_folders(
         folders: one entry per split.
         labels: case id -> diagnosis.
         groups: case id -> group (patient, lesion or duplicate cluster).
-        warn: told, in one line each, of what was accepted and still is worth a look: files left out, masks without
-            photo, the same photo under two ids, and odd photos and masks.
+        warn: told, in one line each, of what was accepted and still is worth a look: files left out, masks, labels and
+            groups without photo and the other way round, the same photo under two ids, and odd photos and masks.
 
     Raises:
         PairingError: listing every photo without mask, duplicate id, id or photo in two splits, unreadable file and
@@ -130,6 +132,8 @@ def pair_folders(
     for result in results:
         for line in result.warnings:
             warn(line)
+    for what, known in (("label", labels), ("group", groups)):
+        _tell_unmatched(what, known or {}, split_of.keys(), warn)
     if problems:
         raise PairingError(
             f"photos and masks do not match one to one ({len(problems)} problems)",
@@ -226,15 +230,28 @@ def _find_copies(cases: Iterable[Case], warn: _Warn) -> list[str]:
     return problems
 
 
+def _tell_unmatched(what: str, known: Mapping[str, str], ids: Collection[str], warn: _Warn) -> None:
+    for which, found in (
+        (f"{what}s have no photo", [case_id for case_id in known if case_id not in ids]),
+        (f"photos have no {what}", [case_id for case_id in ids if case_id not in known] if known else []),
+    ):
+        if found:
+            shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+            warn(f"{len(found)} {which}: {shown}")
+
+
 def read_labels(path: Path) -> dict[str, str]:
     """Two columns, case id and label, with or without a header; ISIC's 0 / 1 become benign / malignant.
+
+    Commas or semicolons, with or without a byte order mark.
 
     Raises:
         DataError: it cannot be read, a row has no second column, or an id comes twice with different labels.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
+        text = path.read_bytes().decode("utf-8-sig")
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
+        rows = [[cell.strip() for cell in row] for row in table if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV: {error}", fix="pass a CSV with case id and label") from error
     labels: dict[str, str] = {}

@@ -74,14 +74,16 @@ def _unfit(transforms: Array, weight: Array) -> NDArray[np.bool_]:
     stretch = np.linalg.svd(transforms[:, :, :2], compute_uv=False)
     full = float((taper(places(isqrt(weight.shape[1]))) ** 2).sum())
     small = weight.sum(1) < _MIN_OVERLAP * full
-    return small | (stretch[:, 0] > _MAX_STRETCH) | (stretch[:, 1] < 1 / _MAX_STRETCH)
+    result: NDArray[np.bool_] = small | (stretch[:, 0] > _MAX_STRETCH) | (stretch[:, 1] < 1 / _MAX_STRETCH)
+    return result
 
 
 def _standard(values: Array, weight: Array) -> Array:
     """``K P`` with weighted mean 0 and weighted sum of squares 1 in each row."""
     total = np.maximum(weight.sum(1, keepdims=True), 1e-6)
     values = values - (weight * values).sum(1, keepdims=True) / total
-    return values / np.sqrt(np.maximum((weight * values * values).sum(1, keepdims=True), 1e-6))
+    result: Array = values / np.sqrt(np.maximum((weight * values * values).sum(1, keepdims=True), 1e-6))
+    return result
 
 
 def _warp(pictures: Array, transforms: Array) -> tuple[Array, Array]:
@@ -103,7 +105,8 @@ def _warp(pictures: Array, transforms: Array) -> tuple[Array, Array]:
 def _improvement(warped: Array, target: Array, weight: Array, transforms: Array) -> Array:
     """``float32 K 2 3``: the Gauss-Newton step, by weighted least squares on slopes, gain and offset."""
     count, side = len(warped), isqrt(warped.shape[1])
-    down, across = np.gradient(warped.reshape(count, side, side), 2 / side, axis=(1, 2))
+    picture = warped.reshape(count, side, side)
+    down, across = (np.gradient(picture, 2 / side, axis=axis) for axis in (1, 2))
     # From the slope of the warped picture to that of the moving one.
     slope = np.stack([across, down], -1).reshape(count, -1, 2) @ np.linalg.inv(transforms[:, :, :2])
     place = places(side)

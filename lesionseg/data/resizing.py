@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lesionseg.records import BoolMask, Probability, RgbImage
 
-__all__ = ["resize_mask", "resize_photo", "resize_probability"]
+__all__ = ["resize_classes", "resize_mask", "resize_photo", "resize_probability"]
 
 
 def resize_photo(pixels: RgbImage, height: int, width: int) -> RgbImage:
@@ -17,8 +18,12 @@ def resize_photo(pixels: RgbImage, height: int, width: int) -> RgbImage:
 
 def resize_mask(mask: BoolMask, height: int, width: int) -> BoolMask:
     """``bool H W`` to another size, nearest neighbour: no label is made up between two others."""
-    picture = Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(picture).astype(np.bool_)
+    return resize_classes(mask.astype(np.uint8), height, width).astype(np.bool_)
+
+
+def resize_classes(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Class indices ``uint8 H W`` to another size, nearest neighbour."""
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def resize_probability(probability: Probability, height: int, width: int) -> Probability:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from monai import transforms as mt
+from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
 
 from lesionseg.config import DataConfig
+from lesionseg.data.artefacts import draw_hair
 from lesionseg.errors import ConfigError
 
-__all__ = ["Augmentation", "augmentation"]
+__all__ = ["Augmentation", "RandHaird", "augmentation"]
 
 _KEYS = ("image", "mask")
 
@@ -46,8 +48,29 @@ class Augmentation:
         """
         seed = int(np.random.default_rng((self._seed, epoch, index)).integers(2**32))
         self._compose.set_random_state(seed=seed)
-        item: Mapping[str, Any] = self._compose({"image": image, "mask": mask})
+        # MONAI's dropout writes into its input.
+        item: Mapping[str, Any] = self._compose({"image": image.copy(), "mask": mask})
         return {key: torch.as_tensor(np.ascontiguousarray(item[key])) for key in _KEYS}
+
+
+class RandHaird(MapTransform, Randomizable):  # type: ignore[misc]
+    """Draws hair over a picture, ``uint8 or float 3 H W`` in [0, 255], with probability ``prob``."""
+
+    def __init__(self, keys: str, prob: float) -> None:
+        super().__init__(keys)
+        self.prob = prob
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        item = dict(data)
+        for key in self.keys:
+            if self.R.random() < self.prob:
+                rng = np.random.default_rng(self.R.randint(2**31))
+                photo = np.asarray(item[key], np.float32).transpose(1, 2, 0) / np.float32(255)
+                # Squaring is close enough to linear light for hair.
+                with_hair = np.sqrt(np.clip(draw_hair(photo**2, rng), 0, 1)) * np.float32(255)
+                item[key] = with_hair.transpose(2, 0, 1).round().astype(np.uint8)
+        return item
 
 
 def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
@@ -56,32 +79,59 @@ def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
     Raises:
         ConfigError: turns by 90 degrees are asked for on inputs that are not square.
     """
-    steps: list[Any] = []
+    steps = [*_moves(config), *_looks(config)]
+    if not steps:
+        return None
+    # MONAI's dropout, affine and intensity transforms compute in float.
+    steps += [mt.Lambdad("image", lambda image: image.clip(0, 255).round()), mt.CastToTyped(_KEYS, np.uint8)]
+    return Augmentation(steps, seed)
+
+
+def _moves(config: DataConfig) -> Iterator[Any]:
+    """What moves image and mask together."""
+    height, width = config.image_size
     if config.flip:
-        steps += [mt.RandFlipd(_KEYS, prob=config.flip, spatial_axis=axis) for axis in (0, 1)]
+        yield from (mt.RandFlipd(_KEYS, prob=config.flip, spatial_axis=axis) for axis in (0, 1))
     if config.rotate90:
-        if config.image_size[0] != config.image_size[1]:
+        if height != width:
             raise ConfigError(
                 f"data.rotate90={config.rotate90} needs a square data.image_size, not {list(config.image_size)}",
                 fix="set data.rotate90=0 or a square data.image_size",
             )
-        steps.append(mt.RandRotate90d(_KEYS, prob=config.rotate90, max_k=3))
-    if config.rotate or config.scale:
-        steps.append(
-            mt.RandAffined(
-                _KEYS,
-                prob=1.0,
-                rotate_range=math.radians(config.rotate),
-                # MONAI's factor stretches the grid that is read, so it zooms out where it is over 1.
-                scale_range=[(-config.scale, config.scale)] * 2 if config.scale else None,
-                mode=("bilinear", "nearest"),
-                padding_mode="reflection",
-            )
+        yield mt.RandRotate90d(_KEYS, prob=config.rotate90, max_k=3)
+    if config.rotate or config.scale or config.shift:
+        yield mt.RandAffined(
+            _KEYS,
+            prob=1.0,
+            rotate_range=math.radians(config.rotate),
+            # MONAI's factor stretches the grid that is read, so it zooms out where it is over 1.
+            scale_range=[(-config.scale, config.scale)] * 2 if config.scale else None,
+            translate_range=[config.shift * side for side in (height, width)] if config.shift else None,
+            mode=("bilinear", "nearest"),
+            padding_mode="reflection",
         )
+
+
+def _looks(config: DataConfig) -> Iterator[Any]:
+    """What changes the image alone."""
+    height, width = config.image_size
+    if config.hair:
+        yield RandHaird("image", config.hair)
     if config.brightness:
-        steps.append(mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0))
+        yield mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0)
     if config.colour:
-        steps.append(mt.RandScaleIntensityd("image", factors=config.colour, prob=1.0, channel_wise=True))
-    if config.rotate or config.scale or config.brightness or config.colour:
-        steps += [mt.Lambdad("image", lambda image: image.clip(0, 255).round()), mt.CastToTyped(_KEYS, np.uint8)]
-    return Augmentation(steps, seed) if steps else None
+        yield mt.RandScaleIntensityd("image", factors=config.colour, prob=1.0, channel_wise=True)
+    if config.illumination:
+        yield mt.RandBiasFieldd("image", degree=2, coeff_range=(-config.illumination, config.illumination), prob=1.0)
+    if config.blur:
+        sigma = (0.1, max(config.blur, 0.1))
+        yield mt.RandGaussianSmoothd("image", sigma_x=sigma, sigma_y=sigma, prob=0.3)
+    if config.cutout:
+        yield mt.RandCoarseDropoutd(
+            "image",
+            holes=1,
+            spatial_size=(height // 8, width // 8),
+            max_spatial_size=(height // 3, width // 3),
+            fill_value=(0, 255),
+            prob=config.cutout,
+        )

@@ -16,7 +16,14 @@ from PIL import Image
 from lesionseg.errors import OutputError
 from lesionseg.records import BoolMask, Probability, RgbImage
 
-__all__ = ["encode_jpeg", "encode_mask_nifti", "encode_mask_png", "encode_probability_png", "write_atomic"]
+__all__ = [
+    "encode_jpeg",
+    "encode_mask_nifti",
+    "encode_mask_png",
+    "encode_photo_png",
+    "encode_probability_png",
+    "write_atomic",
+]
 
 
 def _encode(array: NDArray[np.uint8], kind: str, **options: int) -> bytes:
@@ -38,6 +45,11 @@ def encode_probability_png(probability: Probability) -> bytes:
 def encode_jpeg(pixels: RgbImage, quality: int = 92) -> bytes:
     """``uint8 H W 3`` RGB to a JPEG without EXIF, ICC profile or comment, colours at full resolution."""
     return _encode(pixels, "JPEG", quality=quality, subsampling=0)
+
+
+def encode_photo_png(pixels: RgbImage) -> bytes:
+    """``uint8 H W 3`` RGB to a PNG."""
+    return _encode(pixels, "PNG", compress_level=3)
 
 
 def encode_mask_nifti(mask: BoolMask) -> bytes:

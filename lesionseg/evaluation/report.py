@@ -153,6 +153,8 @@ def render_terminal(results: Sequence[RunResult]) -> RenderableType:
         shown = final[start : start + _TERMINAL_RUNS]
         measures = [[name, *(row[name].replace("–", " – ") for row in shown)] for name in list(shown[0])[1:]]
         parts.append(_grid("\nFinal scores", ["", *(row["Run"] for row in shown)], measures, words=1))
+    if by_class := _class_rows(results):
+        parts.append(_grid("\nBy class", list(by_class[0]), [list(r.values()) for r in by_class], words=1))
     parts.append(
         _grid("\nBy epoch, on the validation part", list(epochs[0]), [list(r.values()) for r in epochs], words=2)
     )
@@ -238,6 +240,20 @@ def _parameter_rows(results: Sequence[RunResult]) -> list[Row]:
     ]
 
 
+def _class_rows(results: Sequence[RunResult]) -> list[Row]:
+    """Scores by class of the runs that have several; a dash for a class that a run does not have."""
+    scored = [(result.name, result.classes) for result in results if result.classes]
+    names = dict.fromkeys(name for _, classes in scored for name in classes["names"])
+    rows = []
+    for run, classes in scored:
+        height, width = classes["size"]
+        row = {"Run": run, "Size": f"{width} x {height}"}
+        row |= {"Pixel accuracy": f"{classes['pixel_accuracy']:.4f}", "Mean IoU": f"{classes['mean_iou']:.4f}"}
+        ious = {f"IoU {name}": classes["iou"].get(name) for name in names}
+        rows.append(row | {label: "–" if iou is None else f"{iou:.4f}" for label, iou in ious.items()})
+    return rows
+
+
 def _paired_rows(table: pd.DataFrame) -> list[Row]:
     several = table["metric"].value_counts().max() > 1 if len(table) else False
     rows = []
@@ -311,6 +327,7 @@ def _html(
         final=_final_rows(tables["final_table.csv"]),
         published=_published_rows(results),
         epochs=_epoch_rows(tables["epochs.csv"]),
+        by_class=_class_rows(results),
         parameters=_parameter_rows(results),
         paired=_paired_rows(tables["paired.csv"]),
         provenance=_provenance(results),

@@ -66,6 +66,12 @@ _SUMMARY: dict[str, tuple[type, ...]] = {
     "threshold": _NUMBER,
     "means": (dict,),
 }
+_CLASSES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("pixel_accuracy", "mean_iou"), _NUMBER),
+    **dict.fromkeys(("names", "size"), (list,)),
+    "iou": (dict,),
+    "model_sha256": (str,),
+}
 _TRAIN = "train it with 'lesionseg train'"
 # Means may have been rounded when they were written; a stale table differs by more.
 _TOLERANCE = 1e-4
@@ -84,6 +90,7 @@ class RunResult:
             ``lesion_fraction`` and label columns (str).
         summary: ``summary.json`` of the split.
         probabilities: folder with one 8-bit grey PNG per case.
+        classes: ``classes.json`` of the split, for a run of several classes; else None.
     """
 
     name: str
@@ -93,6 +100,7 @@ class RunResult:
     per_image: pd.DataFrame
     summary: Mapping[str, Any]
     probabilities: Path
+    classes: Mapping[str, Any] | None = None
 
 
 def load_info(folder: Path) -> Mapping[str, Any]:
@@ -127,12 +135,15 @@ def load_run(folder: Path, split: str) -> RunResult:
     per_image = _read_table(place / "per_image.csv", _PER_IMAGE, evaluated, key="case_id")
     if not evaluated:
         evaluated += _check_evaluation(place, split, summary, per_image)
+    classes = None
+    if (place / "classes.json").is_file():
+        classes = _read_json(place / "classes.json", _CLASSES, evaluated)
     fixes = [_TRAIN] * bool(trained)
     fixes += [f"score it with 'lesionseg evaluate --model {folder} --split {split}'"] * bool(evaluated)
     if fixes:
         raise RunError(f"the run {folder} cannot be read", problems=trained + evaluated, fix=", then ".join(fixes))
     per_image = per_image.sort_values("case_id", ignore_index=True)
-    return RunResult(info["name"], folder, info, history, per_image, summary, place / "probabilities")
+    return RunResult(info["name"], folder, info, history, per_image, summary, place / "probabilities", classes)
 
 
 def _check_folder(folder: Path) -> None:

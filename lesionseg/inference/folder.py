@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
-from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.data.images import read_bytes, write_atomic
+from lesionseg.errors import ImageError
 from lesionseg.inference.journal import COLUMNS, PARTIAL, TABLE, Row, journal, read_rows
+from lesionseg.inference.photos import Photo, list_photos, refuse_shared_names, survey_photos
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.stages import (
     OUTPUTS,
@@ -38,8 +36,6 @@ __all__ = ["FolderResult", "Photo", "PredictOptions", "list_photos", "predict_fo
 
 Progress = Callable[[int, int], None]
 
-# Hidden files and folders, and ISIC 2017's companion pictures.
-_NOT_PHOTOS = re.compile(r"^\.|_superpixels\.", re.IGNORECASE)
 _NAME_BYTES = 255
 
 
@@ -60,14 +56,6 @@ class FolderResult:
     done: int
     reused: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo, and its path relative to the source folder."""
-
-    path: Path
-    file: PurePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +81,8 @@ def predict_folder(
     """Writes a mask for each photo, at the photo's own size, and ``predictions.csv``.
 
     Masks are named ``<stem>_segmentation.png`` (or ``.nii.gz``), in sub-folders as in the source. A photo that cannot
-    be used is recorded and the others go on. The table holds the photos of this run only.
+    be used is recorded and the others go on; so are companion and system files, as skipped. The table holds the files
+    of this run only.
 
     Args:
         source: a photo, or a folder that is searched with its sub-folders.
@@ -107,8 +96,8 @@ def predict_folder(
         OutputError: the output cannot be written, or holds a ``predictions.csv`` of something else.
         NonFiniteError: the model gives NaN.
     """
-    photos = list_photos(source, output)
-    _refuse_shared_names(photos)
+    photos, left_out = survey_photos(source, output)
+    refuse_shared_names(photos)
     previous = read_rows(output / TABLE) | read_rows(output / PARTIAL)
     outcomes = []
     with journal(output / PARTIAL, previous.values()) as record:
@@ -119,77 +108,16 @@ def predict_folder(
                 outcomes.append(outcome)
                 if progress:
                     progress(number, len(photos))
-    write_atomic(output / TABLE, encode_table(COLUMNS, [outcome.row for outcome in outcomes]))
+    rows = dict(zip(photos, (outcome.row for outcome in outcomes), strict=True)) | {
+        photo: {"file": photo.file.as_posix(), "status": "skipped", "error": "a companion or system file"}
+        for photo in left_out
+    }
+    ordered = [rows[photo] for photo in sorted(rows, key=lambda photo: photo.file.as_posix())]
+    write_atomic(output / TABLE, encode_table(COLUMNS, ordered))
     (output / PARTIAL).unlink(missing_ok=True)
     reused = sum(outcome.reused for outcome in outcomes)
     failed = sum(outcome.row["status"] == "failed" for outcome in outcomes)
     return FolderResult(output, output / TABLE, len(outcomes) - reused - failed, reused, failed)
-
-
-def list_photos(source: Path, output: Path) -> list[Photo]:
-    """The photos of a folder and its sub-folders, sorted by relative path; or the one photo that ``source`` is.
-
-    Left out are hidden files and folders, the output folder, and output folders of earlier runs in sub-folders.
-
-    Raises:
-        DataError: there is no photo, the source lies in the output folder, or a folder cannot be listed.
-    """
-    if not source.is_dir() and not source.is_file():
-        reason = "is neither a photo nor a folder" if source.exists() else "does not exist"
-        raise DataError(f"{source} {reason}", fix="pass a photo, or a folder of photos")
-    if source.resolve().is_relative_to(output.resolve()):
-        raise DataError(
-            f"{source} lies in the output folder {output}, so masks and photos would mix",
-            fix="choose an output folder that does not hold the photos",
-        )
-    if source.is_file():
-        return [Photo(source, PurePath(source.name))]
-    photos = [Photo(path, path.relative_to(source)) for path in _walk(source, output.resolve())]
-    if not photos:
-        raise DataError(f"{source} holds no photo ({', '.join(IMAGE_SUFFIXES)})", fix="pass the folder of the photos")
-    return sorted(photos, key=lambda photo: photo.file.as_posix())
-
-
-def _walk(source: Path, output: Path) -> Iterator[Path]:
-    """Paths that look like photos; links to folders are followed, except back up into a folder they are in."""
-    folders: list[tuple[Path, tuple[Path, ...]]] = [(source, ())]
-    while folders:
-        folder, above = folders.pop()
-        real = folder.resolve()
-        if real in above or real.is_relative_to(output) or (above and _is_output(folder)):
-            continue
-        try:
-            entries = [entry for entry in folder.iterdir() if not _NOT_PHOTOS.search(entry.name)]
-        except OSError as error:
-            raise DataError(
-                f"{folder} cannot be listed: {error.strerror}", fix="make it readable, or move it"
-            ) from error
-        for entry in entries:
-            if entry.is_dir():
-                folders.append((entry, (*above, real)))
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield entry
-
-
-def _is_output(folder: Path) -> bool:
-    with suppress(OSError, OutputError):
-        return bool(read_rows(folder / TABLE) or read_rows(folder / PARTIAL))
-    return False
-
-
-def _refuse_shared_names(photos: Iterable[Photo]) -> None:
-    sharing = defaultdict(list)
-    for photo in photos:
-        # Names that differ only in case or in Unicode composition are one name on other file systems.
-        stem = photo.file.with_suffix("").as_posix()
-        sharing[unicodedata.normalize("NFC", stem).casefold()].append(photo.file.as_posix())
-    problems = [", ".join(files) for files in sharing.values() if len(files) > 1]
-    if problems:
-        raise DataError(
-            "these photos would share one mask file, as only the ending or upper and lower case differ",
-            problems=problems,
-            fix="rename all but one of each line, or move them to folders of their own",
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionseg.config import DataConfig
+from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import ConfigError, NonFiniteError, RunError, ShapeError
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class Predictor(Protocol):
         """Hex digest of the weights file."""
 
     @property
+    def labels(self) -> Labels:
+        """The model's classes, and what masks of the kind that it was trained with look like."""
+
+    @property
     def height(self) -> int:
         """Of the model's input, in pixels."""
 
@@ -61,17 +67,24 @@ class Predictor(Protocol):
             NonFiniteError: the model gives NaN.
         """
 
+    def infer_classes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of the classes, ``float32 N C height width``, of which a pixel's sum is 1; C is at least 2.
+
+        Otherwise as ``infer``.
+        """
+
 
 class TorchPredictor:
     """A ``Predictor`` on torch.
 
     Args:
-        model: with one class.
+        model: with one output channel, or one for each class.
         name: the run's name.
         checkpoint: which state of the run.
         sha256: of the weights file.
         size: height and width of the model's input, multiples of 32.
         device: where it runs.
+        labels: the model's classes.
     """
 
     def __init__(
@@ -83,9 +96,11 @@ class TorchPredictor:
         sha256: str,
         size: tuple[int, int],
         device: torch.device,
+        labels: Labels = BINARY,
     ) -> None:
         import torch
 
+        self.labels = labels
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
         self._device = device
@@ -93,6 +108,21 @@ class TorchPredictor:
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer``."""
+        if len(self.labels.names) == 1:
+            return self._probabilities(batch)[:, 0]
+        weights = np.array(self.labels.lesion_weights, np.float32)
+        # Rounding may carry a sum of probabilities past 1.
+        lesion: NDArray[np.float32] = np.tensordot(self._probabilities(batch), weights, (1, 0)).clip(0, 1)
+        return lesion
+
+    def infer_classes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Predictor.infer_classes``."""
+        probabilities = self._probabilities(batch)
+        if probabilities.shape[1] == 1:
+            return np.concatenate((1 - probabilities, probabilities), axis=1)
+        return probabilities
+
+    def _probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
         if batch.dtype != np.uint8 or batch.shape[1:] != (self.height, self.width, 3) or len(batch) == 0:
@@ -104,10 +134,12 @@ class TorchPredictor:
         with torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
-            probability: NDArray[np.float32] = self._model(images)[:, 0].float().sigmoid().cpu().numpy()
-        if not np.isfinite(probability).all():
+            logits = self._model(images).float()
+            found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+            probabilities: NDArray[np.float32] = found.contiguous().cpu().numpy()
+        if not np.isfinite(probabilities).all():
             raise NonFiniteError(f"the model {self.name} ({self.checkpoint}) gives NaN", fix="train it again")
-        return probability
+        return probabilities
 
 
 def load_predictor(
@@ -123,7 +155,7 @@ def load_predictor(
 
     Raises:
         ConfigError: an argument does not exist here.
-        RunError: the run has no intact checkpoint of a binary model.
+        RunError: the run has no intact checkpoint.
     """
     if checkpoint not in _CHECKPOINTS:
         raise ConfigError(f"there is no checkpoint {checkpoint!r}", fix=f"use one of: {', '.join(_CHECKPOINTS)}")
@@ -137,8 +169,11 @@ def load_predictor(
     if threads is not None:
         torch.set_num_threads(threads)
     model, state, sha256 = load_model(run, checkpoint)
-    if model.spec.classes != 1:
-        raise RunError(f"{run} has {model.spec.classes} classes, not one", fix="use a run of a binary model")
+    labels = _labels(state, run)
+    if model.spec.classes != len(labels.names):
+        raise RunError(
+            f"{run}: its model has {model.spec.classes} classes, its settings {len(labels.names)}", fix="train it again"
+        )
     step = f"-step-{state.step:06d}" if state.step else ""
     return TorchPredictor(
         model,
@@ -147,7 +182,15 @@ def load_predictor(
         sha256=sha256,
         size=_input_size(state, run),
         device=place,
+        labels=labels,
     )
+
+
+def _labels(state: Checkpoint, run: Path) -> Labels:
+    try:
+        return labels_of(DataConfig.model_validate(state.config["data"]))
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{run}: its checkpoint does not say how masks are read", fix="train it again") from error
 
 
 def _input_size(state: Checkpoint, run: Path) -> tuple[int, int]:

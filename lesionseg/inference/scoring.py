@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from lesionseg.data.images import encode_probability_png, read_bytes, read_mask, resize_probability, write_atomic
+from lesionseg.data.images import encode_probability_png, read_bytes, resize_probability, write_atomic
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, METRICS, confusion, score_row, soft_dice, soft_iou
 from lesionseg.inference.predictor import Predictor, load_predictor
@@ -180,15 +180,17 @@ def _prepare(case: Case, predictor: Predictor) -> _Ready | list[str]:
     problems = []
     decoded, truth = None, None
     try:
-        decoded = decode(read_bytes(case.image), str(case.image), predictor.height, predictor.width)
+        truth = predictor.labels.lesion(predictor.labels.read(case.mask)) if case.mask else None
+    except ImageError as error:
+        problems.append(f"{case.case_id}: {error.message}")
+    try:
+        like = truth.shape if truth is not None else None
+        data = read_bytes(case.image)
+        decoded = decode(data, str(case.image), predictor.height, predictor.width, like=like)
     except ImageError as error:
         problems.append(f"{case.case_id}: {error.message}")
     if case.mask is None:
         return [*problems, f"{case.case_id}: has no mask"]
-    try:
-        truth = read_mask(case.mask)
-    except ImageError as error:
-        problems.append(f"{case.case_id}: {error.message}")
     if decoded is None or truth is None:
         return problems
     if truth.shape != (decoded.height, decoded.width):

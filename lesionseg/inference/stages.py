@@ -124,18 +124,19 @@ class Encoded:
     mean_probability: float | None
 
 
-def decode(data: bytes, name: str, height: int, width: int) -> Decoded:
+def decode(data: bytes, name: str, height: int, width: int, like: tuple[int, int] | None = None) -> Decoded:
     """Decodes a photo and resizes it to the model's input, as in training.
 
     Args:
         data: the file's bytes.
         name: how messages call it.
         height, width: of the model's input, in pixels.
+        like: height and width of its mask, where there is one, as ``decode_photo`` wants it.
 
     Raises:
         ImageError: it cannot be decoded.
     """
-    photo = decode_photo(data, name, at_least=(2 * height, 2 * width))
+    photo = decode_photo(data, name, at_least=(2 * height, 2 * width), like=like)
     pixels = fit_photo(photo, height, width)
     return Decoded(name, pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import timm
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from lesionseg.config import STRIDE
 from lesionseg.errors import ShapeError, WeightsError
+from lesionseg.models.folding import fold_norms
 from lesionseg.models.weights import ARCHITECTURE, EncoderSpec
 
 __all__ = ["HEAD_TAPS", "Encoder"]
@@ -60,6 +62,9 @@ class Encoder(nn.Module):
         )
         self.frozen = False
         self.taps = taps
+        # In a list, so that neither state_dict() nor train() sees it; empty until it is needed.
+        self._folded: list[nn.Module] = []
+        self.register_load_state_dict_post_hook(lambda *_: self._folded.clear())  # type: ignore[no-untyped-call]
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         self.mean: Tensor
@@ -86,6 +91,23 @@ class Encoder(nn.Module):
         self.frozen = True
         self.requires_grad_(False)
         return self.train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Encoder:
+        # Called by to(), float(), cuda() and the like.
+        self._folded.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _net(self) -> nn.Module:
+        """What is walked: frozen and in training, the BatchNorms are folded once, as they will not change."""
+        net: nn.Module = self.net
+        if not self.frozen or torch.compiler.is_exporting():
+            return net
+        if not self._folded:
+            # What is made in inference mode could not take part in training later.
+            with torch.inference_mode(False):
+                self._folded.append(fold_norms(net))
+        return self._folded[0]
 
     def train(self, mode: bool = True) -> Encoder:
         """Sets the mode; a frozen encoder stays in eval mode."""
@@ -115,9 +137,10 @@ class Encoder(nn.Module):
     def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = (image.to(self.mean.dtype) - self.mean) / self.std
         yield "input", x
-        x = self.net.bn1(self.net.conv_stem(x))
+        net: Any = self._net()
+        x = net.bn1(net.conv_stem(x))
         yield "stem", x
-        blocks = (block for stage in self.net.blocks for block in stage)
+        blocks = (block for stage in net.blocks for block in stage)
         for number, block in enumerate(blocks, start=1):
             if number == 1:
                 x = block(x)  # depthwise separable: nothing is expanded
@@ -129,4 +152,4 @@ class Encoder(nn.Module):
                 x = block.bn3(projected) + x if block.has_skip else block.bn3(projected)
             yield f"block{number}", x
         if "head" in self.taps:
-            yield "head", self.net.bn2(self.net.conv_head(x))
+            yield "head", net.bn2(net.conv_head(x))

@@ -46,6 +46,7 @@ class NineSkipDecoder(nn.Module):
 
     def __init__(self, dropout: float, classes: int = 1) -> None:
         super().__init__()
+        self.dropout, self.classes = dropout, classes
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 self.up(b),
@@ -86,8 +87,7 @@ class ShuffleDecoder(NineSkipDecoder):
 
 def to_shuffle(decoder: NineSkipDecoder) -> ShuffleDecoder:
     """The pixel-shuffle form of a decoder: another module with converted weights, the same function up to rounding."""
-    dropout, classes = decoder.blocks[0][3].p, decoder.head[0].out_channels
-    made = ShuffleDecoder(dropout, classes)
+    made = ShuffleDecoder(decoder.dropout, decoder.classes)
     state = decoder.state_dict()
     for number, block in enumerate(BLOCKS):
         weight, bias = state.pop(f"blocks.{number}.0.weight"), state.pop(f"blocks.{number}.0.bias")

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors for tensors, JSON for the rest; written as a whole or not at all, and verified when read.
 
 ``checkpoints/epoch-0007.json`` is written last and holds the SHA-256 of the two tensor files beside it, so a checkpoint
-exists only once it is complete. ``best.json`` names the best one. There is no pickle anywhere.
+exists only once it is complete. ``best.json`` names the best one. There is no pickle anywhere. Where the checkpoints
+are kept elsewhere, ``checkpoints.json`` in the run folder says where.
 """
 
 from __future__ import annotations
@@ -25,17 +26,54 @@ from lesionseg.records import Checkpoint
 __all__ = [
     "FOLDER",
     "checkpoint_files",
+    "checkpoint_folder",
+    "chosen_folder",
     "latest_checkpoint",
     "load_checkpoint",
     "load_model",
     "optimizer_tensors",
+    "place_checkpoints",
     "restore_optimizer",
     "save_checkpoint",
+    "tidy_checkpoints",
 ]
 
 FOLDER = "checkpoints"
 _FORMAT = 1
+_POINTER = "checkpoints.json"
 _STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
+
+
+def place_checkpoints(run: Path, chosen: str | None) -> None:
+    """Notes where a new run's checkpoints go, for ``checkpoint_folder``.
+
+    Raises:
+        OutputError: the run folder cannot be written to.
+    """
+    if chosen is None:
+        (run / _POINTER).unlink(missing_ok=True)
+    else:
+        write_atomic(run / _POINTER, json.dumps({"folder": str(chosen_folder(run, chosen))}).encode())
+
+
+def chosen_folder(run: Path, chosen: str | None) -> Path:
+    """Where a new run's checkpoints go: its own folder, or one of its name in the chosen one."""
+    return run / FOLDER if chosen is None else (Path(chosen) / run.name).absolute()
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """The folder of a run's checkpoints.
+
+    Raises:
+        RunError: ``checkpoints.json`` is damaged.
+    """
+    pointer = run / _POINTER
+    if not pointer.is_file():
+        return run / FOLDER
+    folder = _read_json(pointer).get("folder")
+    if not isinstance(folder, str):
+        raise RunError(f"{pointer} names no folder", fix='write {"folder": "..."} with that of the checkpoints into it')
+    return Path(folder)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
@@ -76,7 +114,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, is_best: bool, keep
     Raises:
         OutputError: it cannot be written; older checkpoints are left as they are.
     """
-    name = f"epoch-{checkpoint.epoch:04d}" + (f"-step-{checkpoint.step:06d}" if checkpoint.step else "")
+    name = _name(checkpoint.epoch, checkpoint.step)
     digests = {}
     for part, tensors in (("model", checkpoint.model_state), ("optim", checkpoint.optim_state)):
         data = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
@@ -91,15 +129,45 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, is_best: bool, keep
         "config": dict(checkpoint.config),
         "model_spec": dict(checkpoint.model_spec),
         "optim_groups": list(checkpoint.optim_groups),
+        "scaler": dict(checkpoint.scaler),
         "partial": dict(checkpoint.partial),
         "history": list(checkpoint.history),
     }
     file = folder / f"{name}.json"
     write_atomic(file, json.dumps(header, indent=1).encode())
     if is_best:
-        write_atomic(folder / "best.json", json.dumps({"checkpoint": name}).encode())
+        _write_best(folder, name)
     _prune(folder, keep)
     return file
+
+
+def tidy_checkpoints(run: Path, newest: Checkpoint, *, keep: int) -> None:
+    """Finishes what a kill in the middle of ``save_checkpoint`` may have left undone.
+
+    Args:
+        run: the run folder.
+        newest: the checkpoint that the run goes on from.
+        keep: how many of the newest stay.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    folder = checkpoint_folder(run)
+    best = _name(newest.best["epoch"], 0) if newest.best else ""
+    if best and best != _best_name(folder) and (folder / f"{best}.json").is_file():
+        _write_best(folder, best)
+    for place in (run, folder):
+        for leftover in place.glob(".part-*"):
+            leftover.unlink(missing_ok=True)
+    _prune(folder, keep)
+
+
+def _name(epoch: int, step: int) -> str:
+    return f"epoch-{epoch:04d}" + (f"-step-{step:06d}" if step else "")
+
+
+def _write_best(folder: Path, name: str) -> None:
+    write_atomic(folder / "best.json", json.dumps({"checkpoint": name}).encode())
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -140,7 +208,7 @@ def latest_checkpoint(run: Path) -> Path:
     Raises:
         RunError: there is none.
     """
-    files = checkpoint_files(run / FOLDER)
+    files = checkpoint_files(checkpoint_folder(run))
     if not files:
         raise RunError(f"{run} holds no checkpoint", fix="check the run's name, or train it first")
     return files[-1]
@@ -168,6 +236,8 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
             model_state=_read_tensors(file, "model", header),
             optim_state=_read_tensors(file, "optim", header) if with_optimizer else {},
             optim_groups=tuple(header["optim_groups"]),
+            # Checkpoints of earlier versions have none, and need none.
+            scaler=header.get("scaler", {}),
             epoch=header["epoch"],
             step=header["step"],
             best=header["best"],
@@ -220,7 +290,7 @@ def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Check
     Raises:
         RunError: the run has no intact checkpoint.
     """
-    folder = run / FOLDER
+    folder = checkpoint_folder(run)
     name = _best_name(folder) if which == "best" else ""
     file = folder / f"{name}.json" if name else latest_checkpoint(run)
     checkpoint = load_checkpoint(file, with_optimizer=False)

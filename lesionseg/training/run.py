@@ -16,10 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lesionseg.config import RunConfig, load_config
 from lesionseg.data.images import write_atomic
+from lesionseg.data.labels import labels_of
 from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.manifest import Manifest, read_manifest
 from lesionseg.data.splits import hold_out
@@ -28,10 +31,18 @@ from lesionseg.errors import ConfigError, RunError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters, load_encoder_weights
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback
-from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
+from lesionseg.training.checkpoint import (
+    FOLDER,
+    checkpoint_files,
+    checkpoint_folder,
+    chosen_folder,
+    latest_checkpoint,
+    load_checkpoint,
+)
 from lesionseg.training.fit import FitResult, fit
+from lesionseg.training.lock import hold
 from lesionseg.training.tracking import open_trackers
-from lesionseg.training.watch import Row, Watcher
+from lesionseg.training.watch import Row, Watcher, is_first_process
 
 __all__ = ["run_training"]
 
@@ -39,10 +50,11 @@ _PACKAGES = ("lesionseg", "torch", "monai", "timm", "accelerate", "numpy", "pill
 # What may change between the start of a run and its resumption without making it another experiment.
 _CHANGEABLE = frozenset(
     {f"loop.{key}" for key in ("epochs", "stop_at", "patience", "device", "threads", "keep_checkpoints", "trackers")}
+    | {"loop.example"}
     | {f"data.{key}" for key in ("manifest", "root", "workers", "cache")}
     | {"model.encoder_weights"}
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,99}")
 
 
 def run_training(
@@ -68,21 +80,47 @@ def run_training(
         watcher: told of the progress.
 
     Raises:
-        RunError: the folder holds a run already, or, on resuming, none.
+        RunError: the folder holds a run already or is in use, or, on resuming, holds none.
         LesionsegError: as the parts say.
     """
-    watcher = watcher or Watcher()
     if not _NAME.fullmatch(run.name):
-        raise RunError(f"{run.name!r} cannot be a run's name", fix="use letters, digits, '.', '_' and '-'")
-    checkpoint = _resumable(run) if resume else None
-    if checkpoint is not None:
-        config = _resumed_config(checkpoint, overrides, config)
+        raise RunError(f"{run.name!r} cannot be a run's name", fix="use letters, digits, '.', '_', '=' and '-'")
+    if resume:
+        # Told before the lock makes a folder.
+        latest_checkpoint(run)
     elif config is None:
         raise ConfigError("a new run needs a config", fix="pass --config, or data.manifest=FILE")
-    elif checkpoint_files(run / FOLDER):
-        raise RunError(
-            f"{run} holds a run already", fix="go on with --resume, choose another --name, or delete the folder"
-        )
+    first = is_first_process()
+    with contextlib.ExitStack() as locks:
+        if first:
+            locks.enter_context(hold(run))
+        if resume or config is None:
+            checkpoint = load_checkpoint(latest_checkpoint(run))
+            config = _resumed_config(checkpoint, overrides, config)
+            checkpoints = checkpoint_folder(run)
+        else:
+            checkpoint = None
+            checkpoints = _unused_folder(run, config)
+        if first and checkpoints.parent != run:
+            locks.enter_context(hold(checkpoints))
+        return _train(config, run, checkpoint, callbacks, watcher if watcher and first else Watcher())
+
+
+def _unused_folder(run: Path, config: RunConfig) -> Path:
+    chosen = chosen_folder(run, config.loop.checkpoints)
+    for folder in (checkpoint_folder(run), chosen):
+        if checkpoint_files(folder):
+            raise RunError(
+                f"{folder.parent if folder.name == FOLDER else folder} holds a run already",
+                fix="go on with --resume, choose another --name, or delete the folder",
+            )
+    return chosen
+
+
+def _train(
+    config: RunConfig, run: Path, checkpoint: Checkpoint | None, callbacks: Sequence[Callback], watcher: Watcher
+) -> FitResult:
+    first = is_first_process()
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     manifest = read_manifest(config.data.manifest, config.data.root)
@@ -93,8 +131,10 @@ def run_training(
     info = _describe(config, run.name, manifest, (train_cases, val_cases), model)
     watcher.on_start(info)
     train, validation = _datasets(config, train_cases, val_cases, watcher)
-    _write_info(run, info, "running", "")
-    with open_trackers(config.loop.trackers, run, info) as track, _stop_on_signal() as stop_requested:
+    if first:
+        _write_info(run, info, "running", "")
+    trackers = config.loop.trackers if first else ()
+    with open_trackers(trackers, run, info) as track, _stop_on_signal() as stop_requested:
 
         def on_epoch(row: Row) -> None:
             track(row)
@@ -110,19 +150,19 @@ def run_training(
             callbacks=callbacks,
             on_step=watcher.on_step,
             on_epoch=on_epoch,
+            on_notice=watcher.on_notice,
             stop_requested=stop_requested,
             names=[case.case_id for case in train_cases],
+            val_names=[case.case_id for case in val_cases],
         )
-    _write_info(run, info, result.status, result.reason)
+    if first:
+        _write_info(run, info, result.status, result.reason)
     return result
 
 
-def _resumable(run: Path) -> Checkpoint:
-    return load_checkpoint(latest_checkpoint(run))
-
-
 def _resumed_config(checkpoint: Checkpoint, overrides: Sequence[str], config: RunConfig | None) -> RunConfig:
-    stored = dict(checkpoint.config)
+    # Keys that an earlier version did not know have their defaults.
+    stored = load_config(checkpoint.config).model_dump(mode="json")
     wanted = load_config(config.model_dump() if config else stored, overrides).model_dump(mode="json")
     changed = [
         f"{section}.{key}: {stored[section].get(key)!r} in the run, {value!r} asked for"
@@ -151,7 +191,9 @@ def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationMode
         return build_model(ModelSpec.from_json(checkpoint.model_spec))
     torch.manual_seed(config.loop.seed)
     weights = load_encoder_weights(config.model.encoder_weights)
-    return build_model(ModelSpec(config.model.name, config.model.dropout, 1, weights.spec), weights)
+    return build_model(
+        ModelSpec(config.model.name, config.model.dropout, len(config.data.class_names), weights.spec), weights
+    )
 
 
 def _datasets(
@@ -160,12 +202,15 @@ def _datasets(
     height, width = config.data.image_size
     cache = Path(config.data.cache) if config.data.cache else None
     total = len(train) + len(val)
-    photos, masks = decode_pairs(
-        train, height, width, cache=cache, progress=lambda done, _: watcher.on_decode(done, total)
-    )
-    val_photos, val_masks = decode_pairs(
-        val, height, width, cache=cache, progress=lambda done, _: watcher.on_decode(len(train) + done, total)
-    )
+    labels = labels_of(config.data)
+
+    def arrays(cases: Sequence[Case], before: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        def progress(done: int, _: int) -> None:
+            watcher.on_decode(before + done, total)
+
+        return decode_pairs(cases, height, width, labels=labels, cache=cache, progress=progress)
+
+    (photos, masks), (val_photos, val_masks) = arrays(train, 0), arrays(val, len(train))
     augment = augmentation(config.data, config.loop.seed)
     return PairDataset(photos, masks, augment), PairDataset(val_photos, val_masks)
 
@@ -211,6 +256,7 @@ def _hardware(config: RunConfig) -> dict[str, Any]:
         "system": platform.system(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "device": torch.cuda.get_device_name(0) if cuda else "cpu",
     }
 

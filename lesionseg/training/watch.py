@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Progress", "Row", "Watcher"]
+__all__ = ["Progress", "Row", "Watcher", "is_first_process"]
 
 Row = Mapping[str, Any]
 """One line of ``history.csv``."""
@@ -26,9 +27,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What a caller wants to be told: ``run.json``, decoding as (done, total), each step, each epoch's row."""
+    """What a caller wants to be told: ``run.json``, decoding as (done, total), steps, epochs' rows, notices."""
 
     on_decode: Callable[[int, int], None] = lambda done, total: None
     on_step: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[Row], None] = lambda row: None
     on_start: Callable[[dict[str, Any]], None] = lambda info: None
+    on_notice: Callable[[str], None] = lambda notice: None
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several processes, started by torchrun or accelerate, that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"

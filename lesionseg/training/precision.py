@@ -1,0 +1,63 @@
+"""Where a training computes, and with how many bits."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from lesionseg.config import LoopConfig
+from lesionseg.errors import ConfigError
+
+__all__ = ["Precision", "open_accelerator", "open_precision"]
+
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# fp16 runs out of range on small gradients; the scaler that prevents it is made for these.
+_SCALED = ("cuda",)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a forward pass is cast, and how its loss is scaled; in fp32, neither is."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass; weights and optimiser stay in fp32."""
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
+
+
+def open_accelerator(loop: LoopConfig) -> Accelerator:
+    """The device and the processes of a training.
+
+    Raises:
+        ConfigError: the device is not there, or there are more processes than images in a batch.
+    """
+    # Accelerate's own precision is a setting of the whole Python process; here it is one of each run.
+    accelerator = Accelerator(cpu=loop.device == "cpu", mixed_precision="no")
+    if loop.device not in ("auto", accelerator.device.type):
+        raise ConfigError(f"loop.device={loop.device} is not there", fix="set loop.device to auto or cpu")
+    if loop.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            f"loop.batch_size={loop.batch_size} cannot be shared by {accelerator.num_processes} processes",
+            fix="start fewer processes, or raise loop.batch_size, which counts the images of all of them",
+        )
+    return accelerator
+
+
+def open_precision(loop: LoopConfig, device: torch.device) -> Precision:
+    """The precision that a config asks for.
+
+    Raises:
+        ConfigError: the device does not offer it.
+    """
+    if loop.precision == "fp16" and device.type not in _SCALED:
+        raise ConfigError(
+            f"loop.precision=fp16 needs a CUDA device, not {device.type}", fix="set loop.precision to bf16 or fp32"
+        )
+    scaler = torch.amp.GradScaler(device.type, enabled=loop.precision == "fp16")
+    return Precision(device, _HALF.get(loop.precision), scaler)

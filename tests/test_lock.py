@@ -1,0 +1,103 @@
+"""One training at a time on a run folder; a dead one is in nobody's way."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lesionseg.errors import OutputError, RunError
+from lesionseg.training.lock import hold
+from lesionseg.training.run import run_training
+
+# With a helper process that lives on, as a data-loader worker does for some seconds.
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from lesionseg.training.lock import hold
+with hold(Path(sys.argv[1])):
+    helper = os.fork()
+    if helper == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(helper, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    helper = int(process.stdout.readline())
+    try:
+        yield process
+    finally:
+        os.kill(helper, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+
+
+def test_the_second_is_told_who_holds_it_and_a_killed_one_is_not_in_the_way(tmp_path: Path) -> None:
+    with another_process(tmp_path) as first:
+        with pytest.raises(RunError, match="in use by another training") as caught, hold(tmp_path):
+            pass
+        assert f"process {first.pid} on {socket.gethostname()}, since 20" in str(caught.value)
+        first.kill()
+        first.wait()
+        # Its helper still runs.
+        with hold(tmp_path), pytest.raises(RunError, match=f"process {os.getpid()} "), hold(tmp_path):
+            pass
+
+
+def test_it_is_free_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with hold(tmp_path / "run"):
+            pass
+    with pytest.raises(ZeroDivisionError), hold(tmp_path / "run"):
+        raise ZeroDivisionError
+    with hold(tmp_path / "run"):
+        pass
+
+
+def test_a_holder_that_has_not_given_its_name_yet(tmp_path: Path) -> None:
+    with hold(tmp_path):
+        for content in (None, "{", "[]", "{}"):
+            (tmp_path / ".lock.json").unlink(missing_ok=True)
+            if content:
+                (tmp_path / ".lock.json").write_text(content)
+            with pytest.raises(RunError, match="process unknown"), hold(tmp_path):
+                pass
+
+
+def test_a_place_that_cannot_be_written_to(tiny, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"(?s)file/run cannot be written: Not a directory.*Fix: choose a writable"):
+        run_training(tiny.config(), tmp_path / "file" / "run")
+
+
+def test_training_and_resuming_stop_at_the_lock(tiny, tmp_path: Path) -> None:
+    run_training(tiny.config("loop.epochs=1"), tmp_path / "run")
+    before = sorted((tmp_path / "run").rglob("epoch*"))
+    with hold(tmp_path / "run"):
+        for config, resume in ((tiny.config(), False), (None, True)):
+            with pytest.raises(RunError, match="in use by another training"):
+                run_training(config, tmp_path / "run", resume=resume, overrides=["loop.epochs=2"] * resume)
+    assert sorted((tmp_path / "run").rglob("epoch*")) == before
+    assert run_training(None, tmp_path / "run", resume=True, overrides=["loop.epochs=2"]).status == "finished"
+
+
+def test_two_runs_of_one_name_do_not_share_a_folder_of_checkpoints(tiny, tmp_path: Path) -> None:
+    config = tiny.config("loop.epochs=1", f"loop.checkpoints={tmp_path / 'kept'}")
+    with hold(tmp_path / "kept" / "run"), pytest.raises(RunError, match="kept/run is in use"):
+        run_training(config, tmp_path / "a" / "run")
+    run_training(config, tmp_path / "a" / "run")
+    with pytest.raises(RunError, match="kept/run holds a run already"):
+        run_training(config, tmp_path / "b" / "run")
