@@ -113,10 +113,12 @@ def _flipped(picture: NDArray[Any], form: int) -> NDArray[Any]:
     return np.array(np.flip(picture, axes) if axes else picture, order="C")
 
 
-def features_of(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def features_of(
+    batch: Mapping[str, Tensor], device: torch.device, layout: torch.memory_format = torch.contiguous_format
+) -> dict[str, Tensor]:
     """The features in a batch by tap, ``float32 N C h w`` on the device; empty where it holds pictures alone."""
     return {
-        key.removeprefix(_PREFIX): value.to(device, non_blocking=True).float()
+        key.removeprefix(_PREFIX): value.to(device, torch.float32, non_blocking=True, memory_format=layout)
         for key, value in batch.items()
         if key.startswith(_PREFIX)
     }

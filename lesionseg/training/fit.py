@@ -20,6 +20,7 @@ from lesionseg.models import SegmentationModel
 from lesionseg.records import Checkpoint
 from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
 from lesionseg.training.example import find_example
+from lesionseg.training.features import FeatureDataset
 from lesionseg.training.files import RunFiles
 from lesionseg.training.losses import find_loss
 from lesionseg.training.optim import build_optimizer, learning_rates
@@ -98,8 +99,11 @@ def fit(
     state = State() if resume_from is None else restore(resume_from, model, optimizer, precision.scaler)
     order = SharedSampler(len(train), loop.batch_size, loop.seed, **shares)
     val_order = SharedSampler(len(validation), loop.batch_size, **shares)
-    val_batches = make_loader(validation, val_order, 0)
     net, optimizer = accelerator.prepare(model, optimizer)
+    if loop.cache_features:
+        on_notice(f"computing the frozen encoder's features of {len(train) + len(validation)} pictures once")
+        train, validation = (FeatureDataset(part, model.encoder) for part in (train, validation))
+    val_batches = make_loader(validation, val_order, 0)
     parts = Parts(
         config=config,
         accelerator=accelerator,

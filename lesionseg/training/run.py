@@ -39,6 +39,7 @@ from lesionseg.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
 )
+from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.lock import hold
 from lesionseg.training.tracking import open_trackers
@@ -123,6 +124,8 @@ def _train(
     first = is_first_process()
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
+    if config.loop.cache_features:
+        require_cacheable(config)
     manifest = read_manifest(config.data.manifest, config.data.root)
     train_cases, val_cases = _parts(manifest, config)
     model = _model(config, checkpoint)

@@ -15,6 +15,7 @@ from lesionseg.config import LoopConfig, RunConfig
 from lesionseg.models import SegmentationModel
 from lesionseg.records import Checkpoint
 from lesionseg.training.checkpoint import optimizer_tensors, restore_optimizer
+from lesionseg.training.features import features_of
 from lesionseg.training.losses import Loss
 from lesionseg.training.precision import Precision
 from lesionseg.training.processes import SharedSampler
@@ -74,9 +75,10 @@ def memory_format(loop: LoopConfig) -> torch.memory_format:
 def forward(parts: Parts, net: torch.nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits ``float N C H W`` and truth ``float N 1 H W``."""
     device = parts.accelerator.device
-    image = batch["image"].to(device, non_blocking=True, memory_format=memory_format(parts.config.loop))
+    layout = memory_format(parts.config.loop)
+    known = features_of(batch, device, layout)
     with parts.precision.autocast():
-        logits = net(image)
+        logits = net(known or batch["image"].to(device, non_blocking=True, memory_format=layout))
     return logits.float(), batch["mask"].to(device, non_blocking=True).float()
 
 
