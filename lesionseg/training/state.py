@@ -76,7 +76,7 @@ def forward(parts: Parts, net: torch.nn.Module, batch: Mapping[str, Tensor]) -> 
     """Logits ``float N C H W`` and truth ``float N 1 H W``."""
     device = parts.accelerator.device
     layout = memory_format(parts.config.loop)
-    known = features_of(batch, device, layout)
+    known = features_of(batch, device, layout, parts.precision.dtype or torch.float32)
     with parts.precision.autocast():
         logits = net(known or batch["image"].to(device, non_blocking=True, memory_format=layout))
     return logits.float(), batch["mask"].to(device, non_blocking=True).float()
