@@ -35,7 +35,7 @@ WAYS = {
         "fp32, features kept": ["loop.cache_features=true"],
         "bf16, features kept": ["loop.precision=bf16", "loop.cache_features=true"],
     },
-    "fine-tuned": {"fp32": [], "bf16": ["loop.precision=bf16"]},
+    "fine-tuned": {"fp32": [], "bf16": ["loop.precision=bf16"], "fp32, compiled": ["loop.compile=true"]},
 }
 RATES = {"frozen": 0.0, "fine-tuned": 1e-4}
 

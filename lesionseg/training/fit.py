@@ -24,7 +24,7 @@ from lesionseg.training.features import FeatureDataset
 from lesionseg.training.files import RunFiles
 from lesionseg.training.losses import find_loss
 from lesionseg.training.optim import build_optimizer, learning_rates
-from lesionseg.training.precision import open_accelerator, open_precision
+from lesionseg.training.precision import compiled, open_accelerator, open_precision
 from lesionseg.training.processes import SharedSampler, agreed, average, synchronise_norms
 from lesionseg.training.state import Parts, State, forward, make_average, memory_format, restore
 from lesionseg.training.trouble import Halving, not_finite, plain_errors
@@ -109,6 +109,7 @@ def fit(
         accelerator=accelerator,
         precision=precision,
         net=net,
+        step_net=compiled(net, loop, accelerator.device),
         optimizer=optimizer,
         order=order,
         batches=make_loader(train, order, config.data.workers),
@@ -176,7 +177,7 @@ def _gradients(parts: Parts, state: State, batch: dict[str, Tensor], pieces: int
         piece = {key: value[indices] for key, value in batch.items()} if pieces > 1 else batch
         # Gradients are averaged over the processes, whatever each one's part of the batch.
         weight = min(own, len(indices)) * accelerator.num_processes / order.images(state.step)
-        loss = parts.loss_of(*forward(parts, parts.net, piece)) * weight
+        loss = parts.loss_of(*forward(parts, parts.step_net, piece)) * weight
         total += loss.item()
         accelerator.backward(parts.precision.scaler.scale(loss))
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Parts:
     accelerator: Accelerator
     precision: Precision
     net: torch.nn.Module
+    step_net: Callable[..., Any]
     optimizer: Any
     order: SharedSampler
     batches: Any
@@ -72,7 +73,7 @@ def memory_format(loop: LoopConfig) -> torch.memory_format:
     return torch.channels_last if loop.channels_last else torch.contiguous_format
 
 
-def forward(parts: Parts, net: torch.nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def forward(parts: Parts, net: Callable[..., Any], batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits ``float N C H W`` and truth ``float N 1 H W``."""
     device = parts.accelerator.device
     layout = memory_format(parts.config.loop)
