@@ -34,6 +34,7 @@ WAYS = {
         "bf16": ["loop.precision=bf16"],
         "fp32, features kept": ["loop.cache_features=true"],
         "bf16, features kept": ["loop.precision=bf16", "loop.cache_features=true"],
+        "fp32, features kept, compiled": ["loop.cache_features=true", "loop.compile=true"],
     },
     "fine-tuned": {"fp32": [], "bf16": ["loop.precision=bf16"], "fp32, compiled": ["loop.compile=true"]},
 }
@@ -100,6 +101,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=45)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--regime", choices=list(WAYS), action="append")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cases = read_manifest(options.manifest, options.root).split("train")[: options.photos]
@@ -109,7 +111,8 @@ def main() -> None:
         f"{options.rounds} rounds\n"
     )
     print("| encoder | way | images/s | ratio |\n|---|---|---|---|")
-    for regime, ways in WAYS.items():
+    for regime in options.regime or WAYS:
+        ways = WAYS[regime]
         speeds: dict[str, list[float]] = {"plain loop": []} | {way: [] for way in ways}
         for _ in range(options.rounds):
             model = make_model(options.weights)
