@@ -158,6 +158,8 @@ def benchmark_table(found: Benchmark) -> RenderableType:
     """A column for each model, a row for each measure."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
+    for _ in found.rows:
+        table.add_column(overflow="fold")
     for key in found.rows[0]:
         values = (row[key] for row in found.rows)
         table.add_row(key.replace("_", " "), *(_plain(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))

@@ -26,16 +26,14 @@ from lesionseg.inference.predictor import load_predictor, load_torch
 from lesionseg.models import EncoderSpec, ModelSpec, build_model
 
 
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "one"
-    api.train(tiny.config("loop.epochs=1", "data.image_size=[64, 96]"), folder)
-    return folder
+@pytest.fixture
+def run(exported):
+    return exported[0]
 
 
-@pytest.fixture(scope="module")
-def float32(run):
-    return api.export(run)
+@pytest.fixture
+def float32(exported):
+    return exported[1]
 
 
 @pytest.mark.parametrize(
@@ -98,29 +96,27 @@ def test_macs_by_hand():
 
 
 def test_float32_says_what_torch_says(run, float32):
-    assert float32.path == run / "export/one-float32.onnx"
-    assert float32.bytes == float32.path.stat().st_size
-    trained, exported = load_torch(run, device="cpu"), load_predictor(float32.path, threads=1)
+    trained, exported = load_torch(run, device="cpu"), load_predictor(float32, threads=1)
     photos = generated_photos(3, 64, 96)
     np.testing.assert_allclose(exported.infer(photos), trained.infer(photos), atol=1e-4)
     np.testing.assert_allclose(exported.infer_classes(photos), trained.infer_classes(photos), atol=1e-4)
-    assert (exported.name, exported.checkpoint) == ("one-float32", trained.checkpoint)
+    assert (exported.name, exported.checkpoint) == ("small", trained.checkpoint)
     assert (exported.height, exported.width, exported.labels) == (64, 96, trained.labels)
     assert exported.info.weights_sha256 == trained.sha256
     assert exported.info.macs == count_macs(trained.model, 64, 96)
 
 
 def test_the_file_tells_what_is_needed_and_nothing_of_the_machine(tiny, float32):
-    proto = onnx.load(float32.path)
+    proto = onnx.load(float32)
     values = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(values["mean"]) == [0.485, 0.456, 0.406]
     assert (values["height"], values["width"], values["threshold"]) == ("64", "96", "0.5")
     assert "Not a medical device" in values["notice"]
-    data = float32.path.read_bytes()
-    for place in (str(tiny.manifest.parent), str(float32.path.parent), "lesionseg/models", "site-packages"):
+    data = float32.read_bytes()
+    for place in (str(tiny.manifest.parent), str(float32.parent), "lesionseg/models", "site-packages"):
         assert place.encode() not in data
     assert not any(node.op_type in ("BatchNormalization", "ConvTranspose") for node in proto.graph.node)
-    assert "sha256" in float32.card.read_text()
+    assert "sha256" in float32.with_name("small.onnx.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -129,18 +125,19 @@ def test_the_file_tells_what_is_needed_and_nothing_of_the_machine(tiny, float32)
 )
 def test_smaller_numbers_make_smaller_files(float32, convert, operation, part):
     photos = generated_photos(6, 64, 96)
-    proto = onnx.load(float32.path)
+    proto = onnx.load(float32)
     made = convert(proto, photos[:4]) if convert is to_int8 else convert(proto)
-    data = with_metadata(made, load_onnx(float32.path).info.to_metadata())
-    assert len(data) < part * float32.bytes
+    data = with_metadata(made, load_onnx(float32).info.to_metadata())
+    assert len(data) < part * float32.stat().st_size
     assert operation in {node.op_type for node in made.graph.node}
-    small = OnnxPredictor(data, float32.path, threads=1).infer(photos[4:])
+    small = OnnxPredictor(data, float32, threads=1).infer(photos[4:])
     assert small.dtype == np.float32
-    assert np.abs(small - load_predictor(float32.path).infer(photos[4:])).mean() < 0.05
+    assert np.abs(small - load_predictor(float32).infer(photos[4:])).mean() < 0.05
 
 
 def test_int8_at_another_size(run, tmp_path):
     made = api.export(run, tmp_path / "large.onnx", precision="int8", size=(96, 64), max_drop=100)
+    assert made.bytes == made.path.stat().st_size
     assert made.checked.photos == 3
     assert "Dice" in made.card.read_text()
     assert load_predictor(made.path).infer(generated_photos(1, 96, 64)).shape == (1, 96, 64)
@@ -219,7 +216,7 @@ def test_torch_export(run, tmp_path):
 def test_a_trimap_survives(float32, tmp_path):
     model = shake(build_model(ModelSpec("unet", 0.4, 3, EncoderSpec())), 3)
     labels = Labels(("skin", "border", "lesion"), band=2.0)
-    info = dataclasses.replace(load_onnx(float32.path).info, labels=labels)
+    info = dataclasses.replace(load_onnx(float32).info, labels=labels)
     proto = trace(ExportModule(prepare(model), labels), info.height, info.width)
     exported = OnnxPredictor(with_metadata(proto, info.to_metadata()), tmp_path / "tri.onnx")
     photos = generated_photos(2, 64, 96)

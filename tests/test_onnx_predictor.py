@@ -8,24 +8,23 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
-from lesionseg import api
+from lesionseg import api, cli
 from lesionseg.data.images import read_mask
 from lesionseg.errors import ConfigError, NonFiniteError, RunError, ShapeError
 from lesionseg.export.benchmark import COLUMNS
 from lesionseg.inference.onnx_predictor import load_onnx
 
 
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "one"
-    api.train(tiny.config("loop.epochs=1"), folder)
-    return folder
+@pytest.fixture
+def run(exported):
+    return exported[0]
 
 
-@pytest.fixture(scope="module")
-def file(run, tmp_path_factory):
-    return api.export(run, tmp_path_factory.mktemp("files") / "small.onnx").path
+@pytest.fixture
+def file(exported):
+    return exported[1]
 
 
 def altered(file, target, *, metadata=None, change=lambda proto: None):
@@ -74,10 +73,10 @@ def test_scores_are_those_of_torch_and_stay_beside_the_file(run, file, tiny, tmp
 
 
 @pytest.mark.parametrize(
-    "batch", [np.zeros((1, 64, 96, 3), np.uint8), np.zeros((0, 64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3))]
+    "batch", [np.zeros((1, 64, 64, 3), np.uint8), np.zeros((0, 64, 96, 3), np.uint8), np.zeros((1, 64, 96, 3))]
 )
 def test_other_shapes_and_dtypes_are_refused(file, batch):
-    with pytest.raises(ShapeError, match="N x 64 x 64 x 3"):
+    with pytest.raises(ShapeError, match="N x 64 x 96 x 3"):
         load_onnx(file).infer(batch)
 
 
@@ -109,7 +108,7 @@ def test_nan_is_an_error_and_no_empty_mask(file, tmp_path):
         weights.raw_data = np.full(weights.dims, np.nan, np.float32).tobytes()
 
     with pytest.raises(NonFiniteError, match="gives NaN"):
-        load_onnx(altered(file, tmp_path / "nan.onnx", change=spoil)).infer(np.zeros((1, 64, 64, 3), np.uint8))
+        load_onnx(altered(file, tmp_path / "nan.onnx", change=spoil)).infer(np.zeros((1, 64, 96, 3), np.uint8))
 
 
 def test_the_benchmark_scores_and_times_side_by_side(tiny, run, file, tmp_path):
@@ -139,8 +138,12 @@ def test_the_benchmark_scores_and_times_side_by_side(tiny, run, file, tmp_path):
 
 
 def test_a_benchmark_without_photos_only_times(file, tmp_path):
-    (row,) = api.benchmark([file], tmp_path, rounds=1).rows
-    assert "dice" not in row
-    assert row["ms_1_thread"] > 0
+    words = ["benchmark", str(file), "--rounds", "1", "--output", str(tmp_path)]
+    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert "ms all threads" in result.output
+    assert "dice" not in result.output
+    (row,) = csv.DictReader((tmp_path / "benchmark.csv").read_text().splitlines())
+    assert float(row["ms_1_thread"]) > 0
+    assert row["dice"] == ""
     with pytest.raises(ConfigError, match="nothing to measure"):
         api.benchmark([], tmp_path)
