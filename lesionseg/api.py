@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from lesionseg.errors import LesionsegError
     from lesionseg.evaluation.report import ReportFiles
     from lesionseg.evaluation.runs import RunResult
+    from lesionseg.export.benchmark import Benchmark
+    from lesionseg.export.publish import Exported
     from lesionseg.inference.folder import FolderResult, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
-__all__ = ["compare", "evaluate", "load", "pair", "predict", "sweep", "train"]
+__all__ = ["benchmark", "compare", "evaluate", "export", "load", "pair", "predict", "sweep", "train"]
 
 Counted = Callable[[int, int], None]
 Warn = Callable[[str], None]
@@ -166,10 +168,10 @@ def sweep(
 
 
 def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:
-    """Loads a trained run for inference.
+    """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
 
     Raises:
-        RunError: the run has no intact checkpoint.
+        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.predictor import load_predictor
 
@@ -183,7 +185,7 @@ def predict(
 
     Raises:
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint.
+        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
@@ -204,7 +206,8 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder.
+        run: a run folder, or an exported ``.onnx`` file; its scores go into a folder beside it, called as the file
+            without its suffix.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.
@@ -219,18 +222,30 @@ def evaluate(
     from lesionseg.inference.class_scoring import score_classes
     from lesionseg.inference.scoring import score_run
 
-    data = _manifest_of(run, manifest, root)
     predictor = load(run)
-    if not _is_scored(run, split, predictor.sha256, data.sha256):
+    home = _home(run, predictor)
+    data = _manifest_of(home, manifest, root)
+    if not _is_scored(home, split, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
-            _refuse_training_photos(run, data, split, warn)
+            _refuse_training_photos(home, data, split, warn)
         if len(predictor.labels.names) > 1:
             # First: what is scored counts as scored once the summary below is written.
-            score_classes(predictor, data.split(split), run / "evaluation" / split, progress=progress)
+            score_classes(predictor, data.split(split), home / "evaluation" / split, progress=progress)
         score_run(
-            run, data.split(split), split=split, manifest_sha256=data.sha256, predictor=predictor, progress=progress
+            home, data.split(split), split=split, manifest_sha256=data.sha256, predictor=predictor, progress=progress
         )
-    return load_run(run, split)
+    return load_run(home, split)
+
+
+def _home(run: Path, predictor: Predictor) -> Path:
+    """The run folder that the scores go to."""
+    if run.is_dir():
+        return run
+    from lesionseg.inference.exported import unpack_run
+    from lesionseg.inference.onnx_predictor import OnnxPredictor
+
+    assert isinstance(predictor, OnnxPredictor)  # noqa: S101 - no other predictor comes from a file
+    return unpack_run(predictor.info, run)
 
 
 def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -> None:
@@ -286,7 +301,7 @@ def compare(
     """Scores runs where needed and writes one report of them all.
 
     Args:
-        runs: run folders.
+        runs: run folders and exported files.
         output: the report's folder.
         manifest, root, split: as in ``evaluate``.
         progress: called with (done, total) while a run is scored.
@@ -299,5 +314,66 @@ def compare(
     from lesionseg.evaluation.report import write_report
 
     results = [evaluate(run, manifest=manifest, root=root, split=split, progress=progress, warn=warn) for run in runs]
-    cases = _manifest_of(runs[0], manifest, root).split(split) if runs else ()
+    cases = _manifest_of(results[0].folder, manifest, root).split(split) if runs else ()
     return results, write_report(results, {case.case_id: case for case in cases}, output)
+
+
+def export(
+    run: Path,
+    output: Path | None = None,
+    *,
+    form: str = "onnx",
+    precision: str = "float32",
+    size: tuple[int, int] | None = None,
+    max_drop: float = 0.5,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    say: Warn = _ignore,
+) -> Exported:
+    """Exports a run for another runtime; a file that is not as good as the run is not written.
+
+    Arguments and errors are those of ``lesionseg.export.publish.export_run``.
+    """
+    from lesionseg.export.publish import export_run
+
+    return export_run(
+        run,
+        output,
+        form=form,
+        precision=precision,
+        size=size,
+        max_drop=max_drop,
+        manifest=manifest,
+        root=root,
+        say=say,
+    )
+
+
+def benchmark(
+    models: Sequence[Path],
+    output: Path,
+    *,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str = "test",
+    rounds: int = 50,
+    progress: Counted | None = None,
+) -> Benchmark:
+    """Scores and times runs and exported files side by side, and writes the table into a folder.
+
+    Args:
+        models: the first is what the others are compared with.
+        output: the table's folder.
+        manifest: photos with masks to score on; None leaves the scores out.
+        root, split: of the manifest.
+        rounds: photos that each model is timed with, at each number of threads.
+        progress: called with (done, total).
+
+    Raises:
+        LesionsegError: as the models and the data give cause.
+    """
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.export.benchmark import benchmark as measure
+
+    cases = read_manifest(manifest, root).split(split) if manifest else ()
+    return measure(models, output, cases=cases, rounds=rounds, progress=progress)

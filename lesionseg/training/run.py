@@ -25,7 +25,7 @@ from lesionseg.data.images import write_atomic
 from lesionseg.data.labels import labels_of
 from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.manifest import Manifest, read_manifest
-from lesionseg.data.splits import hold_out
+from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters, load_encoder_weights
@@ -127,7 +127,7 @@ def _train(
     if config.loop.cache_features:
         require_cacheable(config)
     manifest = read_manifest(config.data.manifest, config.data.root)
-    train_cases, val_cases = _parts(manifest, config)
+    train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
     model = _model(config, checkpoint)
     if config.optim.frozen:
         model.encoder.freeze()
@@ -180,13 +180,6 @@ def _resumed_config(checkpoint: Checkpoint, overrides: Sequence[str], config: Ru
             fix="leave them out, or start a new run under another --name",
         )
     return load_config(wanted)
-
-
-def _parts(manifest: Manifest, config: RunConfig) -> tuple[Sequence[Case], Sequence[Case]]:
-    train = manifest.split("train")
-    if any(case.split == "val" for case in manifest.cases):
-        return train, manifest.split("val")
-    return hold_out(train, config.data.validation_fraction, config.loop.seed)
 
 
 def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationModel:
