@@ -110,9 +110,7 @@ def test_the_challenge_package_reads_the_same_from_files(tmp_path: Path) -> None
             mask = ndimage.gaussian_filter(rng.standard_normal((40, 60)), 6) > 0.02
             (folder / f"ISIC_000000{index}_segmentation.png").write_bytes(encode_mask_png(mask))
     reference = SegmentationScore.from_dir(*folders).macro_average
-    rows = [
-        ours(read_mask(folders[1] / path.name), read_mask(path)) for path in sorted(folders[0].iterdir())
-    ]
+    rows = [ours(read_mask(folders[1] / path.name), read_mask(path)) for path in sorted(folders[0].iterdir())]
     means = {NAMES.get(name, name): float(np.mean([row[name] for row in rows])) for name in METRICS}
     assert means == pytest.approx(reference.to_dict(), abs=1e-12)
 

@@ -14,11 +14,13 @@ from rich.console import Console
 from lesionseg import RESEARCH_USE
 from lesionseg.data.images import encode_jpeg, encode_mask_png, encode_probability_png
 from lesionseg.errors import ComparisonError, OutputError
-from lesionseg.evaluation import figures
-from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, confusion, score_row, soft_dice, soft_iou
+from lesionseg.evaluation import figures, panels, plots
+from lesionseg.evaluation.columns import SCORES
 from lesionseg.evaluation.report import render_terminal, write_report
-from lesionseg.evaluation.runs import HISTORY, SCORES, load_run
-from lesionseg.records import Case
+from lesionseg.evaluation.runs import HISTORY, load_run
+from lesionseg.evaluation.scoring import score_case, write_evaluation
+from lesionseg.evaluation.traits import Traits
+from lesionseg.records import Case, Prediction
 
 HOSTILE = "<script>alert(1)</script>"
 SIZE = (18, 24)
@@ -42,22 +44,19 @@ def write_cases(folder):
     return found
 
 
-def write_scores(place, name, ids, *, noise, seed=0, group="", labels=None):
+def write_scores(place, name, ids, *, noise, seed=0, group="", labels=None, probabilities=True):
     (place / "probabilities").mkdir(parents=True)
-    rows = []
+    scored = []
     for index, case_id in ids.items():
         truth, rng = truth_of(index), np.random.default_rng((index, seed))
         p = np.clip(truth * 0.8 + 0.1 + noise * rng.standard_normal(SIZE), 0, 1).astype(np.float32)
         (place / "probabilities" / f"{case_id}.png").write_bytes(encode_probability_png(p))
-        row = score_row(confusion(case_id, p >= 0.5, truth))
-        row |= {"soft_dice": soft_dice(p, truth), "soft_iou": soft_iou(p, truth), "lesion_fraction": truth.mean()}
-        rows.append(row | {"group": group or case_id} | (labels or {}))
-    table = pd.DataFrame(rows)
-    table.to_csv(place / "per_image.csv", index=False, quoting=csv.QUOTE_ALL)
-    summary = {"run": name, "split": "test", "n": len(rows), "threshold": 0.5, "checkpoint": "best"}
-    summary |= {"model_sha256": "m" * 64, "manifest_sha256": "f" * 64, "empty_mask_policy": EMPTY_MASK_POLICY}
-    summary["means"] = {score: table[score].mean() for score in SCORES}
-    (place / "summary.json").write_text(json.dumps(summary))
+        case = Case(case_id, place, place, group=group or case_id, labels=labels or {})
+        traits = Traits(60.0 - 5 * index, hair=index % 2 == 0, ruler=False)
+        scored.append(score_case(case, Prediction(case_id, p), truth, threshold=0.5, traits=traits, aspect=4 / 3))
+    facts = {"run": name, "split": "test", "threshold": 0.5, "checkpoint": "best"}
+    facts |= {"model_sha256": "m" * 64, "manifest_sha256": "f" * 64, "size": "own"}
+    write_evaluation(place, scored, labels or {}, facts, probabilities=probabilities)
 
 
 def write_run(folder, *, name=None, noise=0.3, epochs=12, manifest="toy", ids=None, **scores):
@@ -100,8 +99,11 @@ def cases(tmp_path):
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """``make("frozen", noise=...)`` writes a run; figures are not drawn, as these tests look at words and numbers."""
-    for name in ("loss_curves", "overlap_curves", "dice_scatter", "sample_panels"):
-        monkeypatch.setattr(figures, name, lambda *_: encode_mask_png(truth_of(0)))
+    drawn = {figures: ("loss_curves", "overlap_curves", "dice_scatter"), panels: ("sample_panels",)}
+    drawn[plots] = ("dice_violins", "calibration_curves", "subgroup_forest")
+    for module, names in drawn.items():
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *_: encode_mask_png(truth_of(0)))
 
     def one(folder, **options):
         return write_run(tmp_path / "runs" / folder, **options)
@@ -128,7 +130,7 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
         elif tag == "small":
             self.tables[-1][-1][-1] += "|"
-        if tag in ("meta", "img"):
+        if tag in ("meta", "img", "input"):
             self._stack.pop()
 
     def handle_endtag(self, tag):
@@ -137,7 +139,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._stack and self._stack[-1] in ("td", "th", "small"):
             self.tables[-1][-1][-1] += data.replace("\u00ad", "")
-        if "style" not in self._stack and "head" not in self._stack and data.strip():
+        if not {"style", "script", "head"} & set(self._stack) and data.strip():
             self.words.append(data.strip())
 
     def table(self, column):
@@ -155,11 +157,15 @@ def four(text):
 
 def test_files(two):
     _, files = two
-    assert [path.name for path in files.tables] == ["final_table.csv", "epochs.csv", "per_image.csv", "paired.csv"]
+    assert [path.name for path in files.tables] == [
+        *("final_table.csv", "epochs.csv", "per_image.csv", "paired.csv"),
+        *("subgroups.csv", "largest_differences.csv", "calibration.csv", "thresholds.csv"),
+    ]
     assert [path.name for path in files.figures] == [
-        *("loss.png", "dice_iou.png", "paired_dice.png"),
+        *("loss.png", "dice_iou.png", "paired_dice.png", "violin.png", "calibration.png", "subgroups.png"),
         *("samples_best.png", "samples_median.png", "samples_worst.png"),
     ]
+    assert files.documents == (files.html,)
     for path in files.figures:
         with Image.open(path) as image:
             assert image.format == "PNG"
@@ -172,10 +178,13 @@ def test_html_needs_no_other_file(two):
     _, files = two
     text = files.html.read_text(encoding="utf-8")
     page = Page(text)
-    sources = [attrs.get("src") or attrs.get("href") for _, attrs in page.tags if {"src", "href"} & set(attrs)]
-    assert len(sources) == 6
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
+    # The scatter is drawn in the page, so that its points can be hovered over.
+    assert [source.partition(",")[0] for source in sources] == ["data:image/png;base64"] * 8 + [
+        "data:image/webp;base64"
+    ] * COUNT
+    assert all(attrs["href"].startswith("#case-") for _, attrs in page.tags if "href" in attrs)
+    assert not {"link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     assert "http://" not in text
     assert "https://" not in text
     assert "@import" not in text
@@ -341,7 +350,7 @@ def test_hostile_names_are_only_text(make, cases, tmp_path):
     assert "<b>" not in text
     assert page.tables[0][1][0] == HOSTILE
     assert any("<b>bold" in words for words in page.words)
-    assert not {"script", "b"} & {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags if tag in ("script", "b")] == ["script"]
     rows = read_csv(files.tables[2])
     evil = [row for row in rows if row["run"] == HOSTILE]
     assert len(evil) == COUNT

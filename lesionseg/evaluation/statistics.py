@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.evaluation.runs import SCORES, RunResult, groups_of, scores_of
+from lesionseg.evaluation.columns import SCORES, SURFACE
+from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
 
 __all__ = [
     "COMPARED",
@@ -55,6 +56,8 @@ class PairedDifference:
         low, high: its 95 % percentile bootstrap interval.
         p_value: two-sided Wilcoxon signed-rank test of ``a - b``, in [0, 1].
         wins, ties, losses: photos on which ``a`` is higher than, equal to and lower than ``b``.
+        effect_size: matched-pairs rank-biserial correlation, in [-1, 1] (Kerby 2014, doi:10.2466/11.IT.3.1): the part
+            of the signed ranks in favour of ``a`` less the part in favour of ``b``; 0 without any difference.
     """
 
     n: int
@@ -65,6 +68,7 @@ class PairedDifference:
     wins: int
     ties: int
     losses: int
+    effect_size: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,17 @@ def paired_difference(
     difference = np.round(left - right, _DECIMALS)
     sums, counts = _by_group(difference, groups)
     low, high = _interval(sums, counts, draws, seed)
+    independent = np.round(sums / counts, _DECIMALS)
     return PairedDifference(
         n=difference.size,
         mean_difference=float(difference.mean()),
         low=low,
         high=high,
-        p_value=_signed_rank(np.round(sums / counts, _DECIMALS)),
+        p_value=_signed_rank(independent),
         wins=int((difference > 0).sum()),
         ties=int((difference == 0).sum()),
         losses=int((difference < 0).sum()),
+        effect_size=_rank_biserial(independent),
     )
 
 
@@ -210,6 +216,16 @@ def _signed_rank(differences: Values) -> float:
     return min(1.0, float(wilcoxon(signed).pvalue))
 
 
+def _rank_biserial(differences: Values) -> float:
+    from scipy.stats import rankdata
+
+    signed = differences[differences != 0]
+    if signed.size == 0:
+        return 0.0
+    ranks = rankdata(np.abs(signed))
+    return float((ranks * np.sign(signed)).sum() / ranks.sum())
+
+
 def compare_runs(results: Sequence[RunResult]) -> dict[str, list[Comparison]]:
     """Score of ``COMPARED`` -> every pair of runs, the run with the higher mean Dice first.
 
@@ -224,33 +240,60 @@ def compare_runs(results: Sequence[RunResult]) -> dict[str, list[Comparison]]:
 def final_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """One row per run: settings, finished epochs, last validation loss, and the mean of every score over the photos.
 
+    Then the mean distances between outlines and the mean calibration error; NaN where a run does not know a value.
     The scores of ``COMPARED`` have the ends of their 95 % bootstrap interval in ``*_low`` and ``*_high``.
     """
     rows: list[dict[str, Any]] = []
     for result in results:
-        config, groups = result.info["config"], groups_of(result)
-        row = {"run": result.name, **{key: config["optim"][key] for key in ("encoder_lr", "decoder_lr", "loss")}}
-        row |= {"epochs": len(result.history), "epochs_planned": int(config["loop"]["epochs"])}
-        row["last_val_loss"] = float(result.history["val_loss"].iloc[-1])
+        groups = groups_of(result)
+        row = {"run": result.name, **_training_row(result)}
         for name in SCORES:
             row[name] = float(result.per_image[name].mean())
             if name in COMPARED:
                 values = scores_of([result], name)[result.name]
                 row[name], row[f"{name}_low"], row[f"{name}_high"] = bootstrap_mean(values, groups=groups)
+        row |= {name: float(result.per_image[name].mean()) for name in (*SURFACE, "ece")}
+        if not result.summary.get("probabilities", True):
+            row |= dict.fromkeys(("soft_dice", "soft_iou", "ece"), float("nan"))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _training_row(result: RunResult) -> dict[str, Any]:
+    if not result.trained:
+        columns = ("encoder_lr", "decoder_lr", "loss", "epochs", "epochs_planned", "last_val_loss")
+        return dict.fromkeys(columns, float("nan"))
+    config = result.info["config"]
+    row = {key: config["optim"][key] for key in ("encoder_lr", "decoder_lr", "loss")}
+    row |= {"epochs": len(result.history), "epochs_planned": int(config["loop"]["epochs"])}
+    return row | {"last_val_loss": float(result.history["val_loss"].iloc[-1])}
 
 
 def paired_table(comparisons: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
     """One row per score and pair of runs; differences are ``run_a - run_b``, p-values corrected within the score."""
     columns = ("metric", "run_a", "run_b", "n", "mean_difference", "low", "high", "p_value", "p_holm")
+    last = ("wins", "ties", "losses", "effect_size")
     rows = [
-        (metric, c.a, c.b, d.n, d.mean_difference, d.low, d.high, d.p_value, c.p_holm, d.wins, d.ties, d.losses)
+        (
+            metric,
+            c.a,
+            c.b,
+            d.n,
+            d.mean_difference,
+            d.low,
+            d.high,
+            d.p_value,
+            c.p_holm,
+            d.wins,
+            d.ties,
+            d.losses,
+            d.effect_size,
+        )
         for metric, pairs in comparisons.items()
         for c in pairs
         for d in (c.difference,)
     ]
-    return pd.DataFrame(rows, columns=[*columns, "wins", "ties", "losses"])
+    return pd.DataFrame(rows, columns=[*columns, *last])
 
 
 def format_p(p_value: float) -> str:
