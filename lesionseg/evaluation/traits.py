@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import hypot
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy import ndimage
 from lesionseg.data.resizing import resize_mask, resize_photo
 from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["TRAIT_SIDE", "Traits", "find_hair", "find_ruler", "photo_traits", "skin_angle"]
+__all__ = ["TRAIT_SIDE", "Parts", "Traits", "find_hair", "find_parts", "find_ruler", "photo_traits", "skin_angle"]
 
 TRAIT_SIDE = 384
 """Longer side in pixels at which photos are looked at; smaller ones stay as they are."""
@@ -28,7 +29,7 @@ _OTHER_COLOUR = 25.0
 _CONTRAST, _OVER_GRAIN = 5.0, 3.0
 _MAX_PARTS = 400
 _TICKS = 4
-_HAIR = 0.3
+_HAIR, _NET = 0.3, 0.2
 _PARALLEL, _ACROSS = 0.87, 0.5
 
 Grey = NDArray[np.float32]
@@ -73,7 +74,7 @@ def photo_traits(photo: RgbImage, lesion: BoolMask) -> Traits:
     ridge = _ridge(lab[..., 0], skin)
     # The edge of a round field of view is as dark and thin as a hair; ticks may lie on it.
     frame = ndimage.binary_dilation(ndimage.minimum_filter(lab[..., 0] < _EDGE, 7), iterations=3 + 2 * margin)
-    hair, ruler = find_hair(_parts(ridge & ~frame), width), find_ruler(_parts(ridge), width)
+    hair, ruler = find_hair(find_parts(ridge & ~frame), width), find_ruler(find_parts(ridge), width)
     return Traits(skin_angle(lab, skin), hair, ruler)
 
 
@@ -97,16 +98,25 @@ def skin_angle(lab: Grey, skin: BoolMask) -> float | None:
     return float(np.degrees(np.arctan2(lightness - 50, max(float(yellow), 1e-3))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One connected dark mark: centre, direction of its long axis, lengths, and how much of its box it fills."""
+Values = NDArray[np.float64]
 
-    y: float
-    x: float
-    angle: float
-    length: float
-    width: float
-    filled: float
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """Connected dark marks, the longest first.
+
+    Attributes:
+        places: ``float64 n 2``, centres as row and column.
+        angles: ``float64 n``, of the long axis, in radians from the column's direction.
+        lengths, widths: ``float64 n``, of the ellipse with the same second moments, in pixels.
+        filled: ``float64 n``, part of the box around it.
+    """
+
+    places: Values
+    angles: Values
+    lengths: Values
+    widths: Values
+    filled: Values
 
 
 def _lines(length: int) -> list[NDArray[np.bool_]]:
@@ -136,41 +146,54 @@ def _ridge(lightness: Grey, skin: BoolMask) -> BoolMask:
     return ridge
 
 
-def _parts(ridge: BoolMask) -> list[_Part]:
-    from skimage.measure import regionprops
+def find_parts(ridge: BoolMask) -> Parts:
+    """The connected marks of ``bool H W``, measured all at once: there may be hundreds."""
+    labels, count = ndimage.label(ridge, np.ones((3, 3)))
+    rows, columns = np.nonzero(labels)
+    index = labels[rows, columns] - 1
+    area = np.bincount(index, minlength=count).astype(np.float64)
 
-    labels, _ = ndimage.label(ridge, np.ones((3, 3)))
-    parts = [
-        _Part(p.centroid[0], p.centroid[1], p.orientation, p.axis_major_length, p.axis_minor_length, p.extent)
-        for p in regionprops(labels)
-    ]
-    return sorted(parts, key=lambda part: -part.length)[:_MAX_PARTS]
+    def mean(values: NDArray[Any]) -> Values:
+        return np.bincount(index, weights=values, minlength=count) / area
+
+    y, x = mean(rows), mean(columns)
+    down, across = rows - y[index], columns - x[index]
+    yy, xx, xy = mean(down**2), mean(across**2), mean(down * across)
+    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    boxes = np.array([(b[0].stop - b[0].start) * (b[1].stop - b[1].start) for b in ndimage.find_objects(labels)])
+    lengths = 4 * np.sqrt(middle + spread)
+    order = np.argsort(-lengths, kind="stable")[:_MAX_PARTS]
+    return Parts(
+        places=np.stack((y, x), axis=1)[order],
+        angles=(0.5 * np.arctan2(2 * xy, yy - xx))[order],
+        lengths=lengths[order],
+        widths=4 * np.sqrt(np.maximum(middle - spread, 0))[order],
+        filled=(area / boxes if count else area)[order],
+    )
 
 
-def find_hair(parts: list[_Part], width: int) -> bool:
+def find_hair(parts: Parts, width: int) -> bool:
     """Whether long thin marks, or nets of crossing ones, are together longer than a part of the photo's width."""
-    long = [p for p in parts if p.length > 0.08 * width and (p.length > 5 * p.width or p.filled < 0.2)]
-    return sum(p.length for p in long) > _HAIR * width
+    thin = (parts.lengths > 5 * parts.widths) | (parts.filled < _NET)
+    return bool(parts.lengths[thin & (parts.lengths > 0.08 * width)].sum() > _HAIR * width)
 
 
-def find_ruler(parts: list[_Part], width: int) -> bool:
+def find_ruler(parts: Parts, width: int) -> bool:
     """Whether ``_TICKS`` short parallel marks follow each other at even distances, along a line or an arc."""
-    ticks = [p for p in parts if 0.008 * width < p.length < 0.08 * width and p.length > 1.6 * p.width]
-    if len(ticks) < _TICKS:
-        return False
-    places = np.array([(p.y, p.x) for p in ticks])
-    angles = np.array([p.angle for p in ticks])
+    short = (parts.lengths > 0.008 * width) & (parts.lengths < 0.08 * width)
+    ticks = np.flatnonzero(short & (parts.lengths > 1.6 * parts.widths))
+    places, angles = parts.places[ticks], parts.angles[ticks]
     return any(_chain(start, places, angles, width) >= _TICKS for start in range(len(ticks)))
 
 
-def _chain(start: int, places: NDArray[np.float64], angles: NDArray[np.float64], width: int) -> int:
+def _chain(start: int, places: Values, angles: Values, width: int) -> int:
     """How many marks follow one, each at the last step's distance, from the best of its nearest neighbours."""
     apart = np.hypot(*(places - places[start]).T)
     near = [i for i in np.argsort(apart)[1:6] if 0.01 * width < apart[i] < 0.09 * width]
     return max((_follow(start, i, places, angles) for i in near), default=0)
 
 
-def _follow(first: int, second: int, places: NDArray[np.float64], angles: NDArray[np.float64]) -> int:
+def _follow(first: int, second: int, places: Values, angles: Values) -> int:
     at, count, here = second, 2, places[second]
     step = here - places[first]
     if not _is_tick(first, second, step, angles):
@@ -186,7 +209,7 @@ def _follow(first: int, second: int, places: NDArray[np.float64], angles: NDArra
     return count
 
 
-def _is_tick(one: int, other: int, step: NDArray[np.float64], angles: NDArray[np.float64]) -> bool:
+def _is_tick(one: int, other: int, step: Values, angles: Values) -> bool:
     """Whether two marks are parallel to each other and lie across the way from one to the other."""
     along = np.arctan2(step[1], step[0])
     parallel = abs(np.cos(angles[one] - angles[other])) > _PARALLEL
