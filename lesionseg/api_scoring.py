@@ -57,7 +57,6 @@ def evaluate(
 
     if not is_trained(load_info(run)):
         return load_run(run, split)
-    from lesionseg.inference.class_scoring import score_classes
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
 
@@ -68,6 +67,8 @@ def evaluate(
         if split not in _IN_TRAINING:
             _refuse_training_photos(run, data, split, warn)
         if len(predictor.labels.names) > 1:
+            from lesionseg.inference.class_scoring import score_classes
+
             # First: what is scored counts as scored once the summary below is written.
             score_classes(predictor, data.split(split), run / "evaluation" / name, progress=progress)
         score_run(

@@ -82,6 +82,26 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         cli.main()
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["evaluate"], "either a run or the masks of another tool"),
+        (["evaluate", "--model", "x", "--predictions", "y"], "either a run or the masks of another tool"),
+        (["evaluate", "--predictions", "y"], "scored against true masks"),
+        (["report", "--compare", "x", "--format", "docx"], "x is not a run folder"),
+    ],
+)
+def test_what_cannot_be_evaluated(
+    words: list[str], part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lesionseg", *words])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert part in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_whole_way(tiny, tmp_path: Path) -> None:
     photos = tiny.folders
     paired = lesionseg(
@@ -108,6 +128,17 @@ def test_the_whole_way(tiny, tmp_path: Path) -> None:
     html = (tmp_path / "runs/report-frozen-finetuned/report.html").read_text(encoding="utf-8")
     assert "Not a medical device" in html
     assert (tmp_path / "runs/frozen/evaluation/test/per_image.csv").is_file()
+
+    other = lesionseg(
+        "evaluate", "--predictions", photos.test_masks, "--masks", photos.test_masks, "--name", "own", cwd=tmp_path
+    )
+    assert other.returncode == 0, other.stderr
+    assert "own reaches a mean Dice of 1.0000 on 4 test photos" in " ".join(other.stdout.split())
+    words = ("--compare", "frozen,own", "--format", "md", "--format", "latex", "--output", "paper")
+    papers = lesionseg("report", *words, cwd=tmp_path)
+    assert papers.returncode == 0, papers.stderr
+    assert {"report.md", "report.tex", "paired.csv"} <= {path.name for path in (tmp_path / "paper").iterdir()}
+    assert not (tmp_path / "paper/report.html").exists()
 
     (photos.test_images / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     try:

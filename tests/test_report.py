@@ -4,6 +4,7 @@ import csv
 import io
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -11,7 +12,7 @@ from scored_runs import COUNT, IDS, truth_of, write_cases, write_run
 
 from lesionseg import RESEARCH_USE
 from lesionseg.data.images import encode_mask_png
-from lesionseg.errors import ComparisonError, OutputError
+from lesionseg.errors import ComparisonError, ConfigError, OutputError
 from lesionseg.evaluation import figures, panels, plots
 from lesionseg.evaluation.columns import SCORES
 from lesionseg.evaluation.report import render_terminal, write_report
@@ -347,6 +348,36 @@ def test_output_must_be_a_folder(two, cases, tmp_path):
     with pytest.raises(OutputError, match=r"report\.html is a file, not a folder"):
         write_report(results, cases, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_formats(make, cases, tmp_path):
+    results = [make("frozen"), make("fine_tuned", noise=0.15)]
+    files = write_report(results, cases, tmp_path / "papers", formats=["md", "latex", "csv"])
+    assert [path.name for path in files.documents] == ["report.md", "report.tex"]
+    assert files.html is None
+    markdown, latex = (path.read_text(encoding="utf-8") for path in files.documents)
+    row = read_csv(files.tables[0])[1]
+    assert f"{four(row['dice'])} ({four(row['dice_low'])}–{four(row['dice_high'])})" in markdown
+    assert f"{four(row['dice'])} ({four(row['dice_low'])}--{four(row['dice_high'])})" in latex
+    assert r"fine\_tuned" in markdown
+    for figure in files.figures:
+        assert f"({figure.name})" in markdown
+        assert f"{{{figure.name}}}" in latex
+    bare = write_report(results, cases, tmp_path / "bare", formats=["csv"])
+    assert (bare.documents, bare.figures) == ((), ())
+    with pytest.raises(ConfigError, match="no report format docx"):
+        write_report(results, cases, tmp_path / "x", formats=["docx"])
+
+
+def test_a_large_comparison_stays_small():
+    # The page holds a choice of very many cases, and the worst of them all.
+    from lesionseg.evaluation.gallery import _choose
+
+    chosen = _choose(np.arange(10_000), 300)
+    assert len(chosen) == len(set(chosen)) == 300
+    assert chosen[:150].tolist() == list(range(150))
+    assert chosen[-1] == 9999
+    assert _choose(np.arange(7), 300).tolist() == list(range(7))
 
 
 def rendered(results, width):
