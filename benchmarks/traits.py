@@ -19,11 +19,10 @@ def main() -> None:
     for name in ("hair", "ruler"):
         there = np.array([name in case.artefacts for case in cases])
         seen = np.array([getattr(traits, name) for traits in found])
-        there_not = ~there
-        print(
-            f"{name}: found {seen[there].mean():.2f} of {there.sum()}, wrongly {seen[there_not].mean():.2f} of {there_not.sum()}"
-        )
-    known = [(traits.ita, case.skin_type) for traits, case in zip(found, cases, strict=True) if traits.ita is not None]
+        print(f"{name}: found in {seen[there].mean():.0%} of {there.sum()} with it,", end=" ")
+        print(f"in {seen[~there].mean():.0%} of {(~there).sum()} without")
+    pairs = zip(found, cases, strict=True)
+    known = [(traits.ita, case.skin_type) for traits, case in pairs if traits.ita is not None]
     # The generated cameras balance white on the skin itself, as real ones do, which hides much of its tone.
     print(f"skin tone: rank correlation with the Fitzpatrick type {spearmanr(*zip(*known, strict=True)).statistic:.2f}")
 

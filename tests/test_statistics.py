@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesionseg.evaluation import statistics
+from lesionseg.evaluation.comparison import format_p, verdict
 from lesionseg.evaluation.statistics import (
     Comparison,
     PairedDifference,
     bootstrap_mean,
     compare_all,
-    format_p,
     holm,
     paired_difference,
-    verdict,
 )
 
 SCORES = np.random.default_rng(5).random(80)

@@ -26,7 +26,7 @@ def test_a_shift_by_hand() -> None:
     row = surface_row(box(10, 10, 10, 10), box(10, 13, 10, 10))
     assert row["hausdorff95"] == 3
     assert 1 < row["surface_distance"] < 3
-    # Within 2 % of the diagonal, one pixel: 8 pixels each of the upper and lower edges, and 2 where the other's pass by.
+    # Within 2 % of the diagonal, one pixel: 8 pixels each above and below, and 2 where the other's pass by.
     assert row["surface_dice"] == pytest.approx(2 * 18 / (2 * 36))
 
 

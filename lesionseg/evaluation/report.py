@@ -12,11 +12,12 @@ from lesionseg.data.images import write_atomic
 from lesionseg.errors import ComparisonError, ConfigError, OutputError
 from lesionseg.evaluation import rows
 from lesionseg.evaluation.comparable import check_comparable
+from lesionseg.evaluation.comparison import compare_runs, final_table, paired_table
 from lesionseg.evaluation.page import Figure, Page, render_page
 from lesionseg.evaluation.papers import Section, render_latex, render_markdown
 from lesionseg.evaluation.reading import shorten
 from lesionseg.evaluation.runs import RunResult, epoch_table, groups_of, per_image_table
-from lesionseg.evaluation.statistics import DRAWS, Comparison, compare_runs, final_table, paired_table
+from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW, largest_differences, subgroup_table
 from lesionseg.evaluation.terminal import render_terminal
 from lesionseg.records import Case

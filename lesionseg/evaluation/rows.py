@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from lesionseg.evaluation.comparison import format_p, verdict
 from lesionseg.evaluation.runs import RunResult, groups_of
-from lesionseg.evaluation.statistics import Comparison, bootstrap_mean, format_p, verdict
+from lesionseg.evaluation.statistics import Comparison, bootstrap_mean
 
 __all__ = [
     "Row",

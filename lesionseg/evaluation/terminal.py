@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lesionseg import RESEARCH_USE
 from lesionseg.evaluation.comparable import check_comparable
+from lesionseg.evaluation.comparison import compare_runs, final_table, paired_table
 from lesionseg.evaluation.rows import (
     Row,
     answer,
@@ -19,7 +20,6 @@ from lesionseg.evaluation.rows import (
     subgroup_rows,
 )
 from lesionseg.evaluation.runs import RunResult, epoch_table
-from lesionseg.evaluation.statistics import compare_runs, final_table, paired_table
 from lesionseg.evaluation.subgroups import FEW, subgroup_table
 
 if TYPE_CHECKING:
