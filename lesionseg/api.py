@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from lesionseg.config import RunConfig
     from lesionseg.data.manifest import Manifest
     from lesionseg.errors import LesionsegError
+    from lesionseg.export.benchmark import Benchmark
+    from lesionseg.export.publish import Exported
     from lesionseg.inference.folder import FolderResult, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
-__all__ = ["compare", "evaluate", "evaluate_predictions", "load", "pair", "predict", "sweep", "train"]
+__all__ = [
+    "benchmark",
+    "compare",
+    "evaluate",
+    "evaluate_predictions",
+    "export",
+    "load",
+    "pair",
+    "predict",
+    "sweep",
+    "train",
+]
 
 Counted = Callable[[int, int], None]
 Warn = Callable[[str], None]
@@ -164,10 +177,10 @@ def sweep(
 
 
 def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:
-    """Loads a trained run for inference.
+    """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
 
     Raises:
-        RunError: the run has no intact checkpoint.
+        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.predictor import load_predictor
 
@@ -181,8 +194,69 @@ def predict(
 
     Raises:
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint.
+        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
     return predict_folder(source, load(run), output, options or PredictOptions(), progress=progress)
+
+
+def export(
+    run: Path,
+    output: Path | None = None,
+    *,
+    form: str = "onnx",
+    precision: str = "float32",
+    size: tuple[int, int] | None = None,
+    max_drop: float = 0.5,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    say: Warn = _ignore,
+) -> Exported:
+    """Exports a run for another runtime; a file that is not as good as the run is not written.
+
+    Arguments and errors are those of ``lesionseg.export.publish.export_run``.
+    """
+    from lesionseg.export.publish import export_run
+
+    return export_run(
+        run,
+        output,
+        form=form,
+        precision=precision,
+        size=size,
+        max_drop=max_drop,
+        manifest=manifest,
+        root=root,
+        say=say,
+    )
+
+
+def benchmark(
+    models: Sequence[Path],
+    output: Path,
+    *,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str = "test",
+    rounds: int = 50,
+    progress: Counted | None = None,
+) -> Benchmark:
+    """Scores and times runs and exported files side by side, and writes the table into a folder.
+
+    Args:
+        models: the first is what the others are compared with.
+        output: the table's folder.
+        manifest: photos with masks to score on; None leaves the scores out.
+        root, split: of the manifest.
+        rounds: photos that each model is timed with, at each number of threads.
+        progress: called with (done, total).
+
+    Raises:
+        LesionsegError: as the models and the data give cause.
+    """
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.export.benchmark import benchmark as measure
+
+    cases = read_manifest(manifest, root).split(split) if manifest else ()
+    return measure(models, output, cases=cases, rounds=rounds, progress=progress)

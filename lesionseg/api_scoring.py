@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lesionseg.data.manifest import Manifest
     from lesionseg.evaluation.report import ReportFiles
     from lesionseg.evaluation.runs import RunResult
+    from lesionseg.inference.predictor import Predictor
     from lesionseg.records import Case
 
 __all__ = ["compare", "evaluate", "evaluate_predictions"]
@@ -41,7 +42,8 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder.
+        run: a run folder, or an exported ``.onnx`` file; its scores go into a folder beside it, called as the file
+            without its suffix.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.
@@ -55,24 +57,25 @@ def evaluate(
     """
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
 
-    if not is_trained(load_info(run)):
+    if run.is_dir() and not is_trained(load_info(run)):
         return load_run(run, split)
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
 
-    data = _manifest_of(run, manifest, root)
     predictor = load_predictor(run)
+    home = _home(run, predictor)
+    data = _manifest_of(home, manifest, root)
     name = split + AT_MODEL_SIZE * at_model_size
-    if not _is_scored(run, name, predictor.sha256, data.sha256):
+    if not _is_scored(home, name, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
-            _refuse_training_photos(run, data, split, warn)
+            _refuse_training_photos(home, data, split, warn)
         if len(predictor.labels.names) > 1:
             from lesionseg.inference.class_scoring import score_classes
 
             # First: what is scored counts as scored once the summary below is written.
-            score_classes(predictor, data.split(split), run / "evaluation" / name, progress=progress)
+            score_classes(predictor, data.split(split), home / "evaluation" / name, progress=progress)
         score_run(
-            run,
+            home,
             data.split(split),
             split=split,
             manifest_sha256=data.sha256,
@@ -80,7 +83,18 @@ def evaluate(
             at_model_size=at_model_size,
             progress=progress,
         )
-    return load_run(run, name)
+    return load_run(home, name)
+
+
+def _home(run: Path, predictor: Predictor) -> Path:
+    """The run folder that the scores go to."""
+    if run.is_dir():
+        return run
+    from lesionseg.inference.exported import unpack_run
+    from lesionseg.inference.onnx_predictor import OnnxPredictor
+
+    assert isinstance(predictor, OnnxPredictor)  # noqa: S101 - no other predictor comes from a file
+    return unpack_run(predictor.info, run)
 
 
 def evaluate_predictions(
@@ -208,7 +222,7 @@ def compare(
     """Scores runs where needed and writes one report of them all.
 
     Args:
-        runs: run folders.
+        runs: run folders and exported files.
         output: the report's folder.
         manifest, root, split, at_model_size: as in ``evaluate``.
         formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
@@ -216,11 +230,14 @@ def compare(
         warn: as in ``evaluate``.
 
     Raises:
+        ConfigError: there is no such format.
         ComparisonError: the runs were scored on different cases.
         LesionsegError: as the runs and the data give cause.
     """
-    from lesionseg.evaluation.report import write_report
+    from lesionseg.evaluation.report import check_formats, write_report
 
+    # Before what takes minutes.
+    check_formats(formats)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
     results = [evaluate(run, **more, progress=progress, warn=warn) for run in runs]
     cases = _pictured_cases(results, manifest, root, split)

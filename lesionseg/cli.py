@@ -142,7 +142,7 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 )
 def evaluate(
-    model: Annotated[Path | None, typer.Option(help="A run folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx file.")] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
@@ -222,12 +222,13 @@ def report(
 @app.command(
     epilog=example(
         "lesionseg predict photos/ --model runs/finetuned --output masks/",
+        "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
         "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay --save-probabilities",
     )
 )
 def predict(
     source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
-    model: Annotated[Path, typer.Option(help="A run folder.")],
+    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
     output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write contour pictures.")] = False,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Also write 8-bit maps.")] = False,
@@ -252,6 +253,56 @@ def predict(
     say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if result.failed:
         raise typer.Exit(PARTIAL)
+
+
+@app.command(
+    epilog=example(
+        "lesionseg export runs/finetuned",
+        "lesionseg export runs/finetuned --precision int8 --root /data/isic2016",
+        "lesionseg export runs/finetuned --format openvino --precision float16 --output finetuned.xml",
+    )
+)
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[Path | None, typer.Option(help="The file; by default RUN/export/RUN-PRECISION.")] = None,
+    form: Annotated[str, typer.Option("--format", help="onnx, openvino, torch-export or executorch.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
+    max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
+    manifest: ManifestOption = None,
+    root: Root = None,
+) -> None:
+    """Export a run for another runtime; what is not as good as the run is not written."""
+    from lesionseg import api
+
+    checks: dict[str, Any] = {"max_drop": max_drop, "manifest": manifest, "root": root}
+    sides = (size, size) if size else None
+    made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
+    say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")
+
+
+@app.command(
+    epilog=example(
+        "lesionseg benchmark runs/finetuned runs/finetuned/export/*.onnx --manifest isic2016 --root /data/isic2016"
+    )
+)
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="Run folders and exported files; compared with the first.")],
+    manifest: Annotated[str | None, typer.Option(help="Photos with masks to score on: CSV or shipped name.")] = None,
+    root: Root = None,
+    split: Split = "test",
+    output: Annotated[Path, typer.Option(help="Folder for benchmark.csv and benchmark.md.")] = Path("benchmark"),
+    rounds: Annotated[int, typer.Option(help="Photos that each model is timed with.")] = 50,
+) -> None:
+    """Score, time and weigh runs and exported files side by side."""
+    from lesionseg import api, console
+
+    with console.counter(out, "measuring") as progress:
+        found = api.benchmark(
+            models, output, manifest=manifest, root=root, split=split, rounds=rounds, progress=progress
+        )
+    out.print(console.benchmark_table(found))
+    say(f"table -> {escape(str(found.table))}")
 
 
 @app.command(epilog=example("lesionseg demo", "lesionseg demo --output /tmp/demo"))

@@ -198,6 +198,10 @@ class LoopConfig(_Section):
     """``auto`` takes CUDA or MPS where there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward and backward pass; weights stay fp32. ``fp16`` scales the loss and needs CUDA."""
+    cache_features: bool = False
+    """Computes a frozen encoder's features once instead of in every epoch; needs augmentation to be flips at most."""
+    compile: bool = False
+    """Compiles the training step with torch.compile: faster after a minute or two, and needs a C++ compiler."""
     channels_last: bool = True
     """Keeps a pixel's channels together in memory, which most convolutions like better."""
     threads: Annotated[int, Field(ge=1)] | None = None

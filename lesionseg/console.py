@@ -24,10 +24,19 @@ from rich.text import Text
 if TYPE_CHECKING:
     from lesionseg.data.audit import Audit
     from lesionseg.data.catalogue import Dataset
+    from lesionseg.export.benchmark import Benchmark
     from lesionseg.training import watch
     from lesionseg.training.watch import Watcher
 
-__all__ = ["audit_summary", "byte_counter", "catalogue_table", "counter", "epoch_line", "training_bar"]
+__all__ = [
+    "audit_summary",
+    "benchmark_table",
+    "byte_counter",
+    "catalogue_table",
+    "counter",
+    "epoch_line",
+    "training_bar",
+]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _NAMED = 3
@@ -143,6 +152,18 @@ def audit_summary(audit: Audit) -> RenderableType:
         facts.add_row(name, _plain(value))
     shown: list[RenderableType] = [findings, ""] if kinds else []
     return Group(Text(summary(audit), "bold"), "", *shown, facts)
+
+
+def benchmark_table(found: Benchmark) -> RenderableType:
+    """A column for each model, a row for each measure."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    for _ in found.rows:
+        table.add_column(overflow="fold")
+    for key in found.rows[0]:
+        values = (row[key] for row in found.rows)
+        table.add_row(key.replace("_", " "), *(_plain(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
+    return table
 
 
 def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:

@@ -70,3 +70,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     )
     write_manifest(cases, home / "tiny.csv")
     return Tiny(folders, home / "tiny.csv")
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A trained run of 64 x 96 pixels, and its float32 ONNX file in another folder, made on the command line."""
+    from typer.testing import CliRunner
+
+    from lesionseg import api, cli
+
+    run = tmp_path_factory.mktemp("exported") / "one"
+    api.train(tiny.config("loop.epochs=1", "data.image_size=[64, 96]"), run)
+    file = tmp_path_factory.mktemp("files") / "small.onnx"
+    result = CliRunner().invoke(cli.app, ["export", str(run), "--output", str(file)], catch_exceptions=False)
+    assert "probabilities differ from torch's by" in result.output
+    return run, file

@@ -11,7 +11,7 @@ from lesionseg import cli, cli_parts
 from lesionseg.data.images import read_mask
 
 COMMANDS = (
-    *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["demo"]),
+    *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["export"], ["benchmark"], ["demo"]),
     *(["data", name] for name in ("pair", "audit", "split", "download", "synth")),
 )
 
@@ -88,7 +88,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["evaluate"], "either a run or the masks of another tool"),
         (["evaluate", "--model", "x", "--predictions", "y"], "either a run or the masks of another tool"),
         (["evaluate", "--predictions", "y"], "scored against true masks"),
-        (["report", "--compare", "x", "--format", "docx"], "x is not a run folder"),
+        (["report", "--compare", "x", "--format", "docx"], "no report format docx"),
     ],
 )
 def test_what_cannot_be_evaluated(

@@ -135,8 +135,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         body = body[: page.cuts.pop(0)] if page.cuts else body
-        self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n" if page.chunked else body)
+        # Noted first: the client may be done with it before this thread goes on.
         note.sent = len(body)
+        self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n" if page.chunked else body)
         return None
 
 

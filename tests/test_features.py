@@ -37,7 +37,7 @@ def test_features_are_those_of_the_very_picture(tiny, encoder, words):
             for key in ("image", "mask", "index"):
                 assert torch.equal(plain[key], item[key]), key
             batch = {key: value[None] for key, value in item.items()}
-            for tap, values in features_of(batch, torch.device("cpu")).items():
+            for tap, values in features_of(batch, torch.device("cpu"), torch.channels_last).items():
                 expected = encoder(plain["image"][None])[tap]
                 assert torch.allclose(values, expected, rtol=2e-3, atol=2e-3), tap
             looks.add(plain["image"].numpy().tobytes())
@@ -45,7 +45,15 @@ def test_features_are_those_of_the_very_picture(tiny, encoder, words):
 
 
 def test_a_batch_without_features_has_none():
-    assert features_of({"image": torch.zeros(1)}, torch.device("cpu")) == {}
+    assert features_of({"image": torch.zeros(1)}, torch.device("cpu"), torch.channels_last) == {}
+
+
+def test_a_batch_is_its_items(tiny, encoder):
+    cached = FeatureDataset(pairs(tiny), encoder)
+    items = [(2, 3), (2, 0), (5, 4)]
+    batch = cached.__getitems__(items)
+    for row, item in enumerate(items):
+        assert all(torch.equal(batch[key][row], value) for key, value in cached[item].items())
 
 
 def test_what_cannot_be_kept_is_listed(tiny):

@@ -254,3 +254,19 @@ def test_three_classes_train(tiny, tmp_path: Path, loss: str) -> None:
     result = fit(tiny.config(*words), net, data, data, tmp_path)
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     assert result.history[-1]["val_accuracy"] > 1 / 3
+
+
+def test_kept_features_train_as_computed_ones_do(tiny, tmp_path: Path) -> None:
+    words = ["optim.encoder_lr=0", "loop.epochs=3", "data.flip=0.5"]
+    notices: list[str] = []
+    plain = run(tiny.config(*words), tmp_path / "plain")
+    kept = run(tiny.config(*words, "loop.cache_features=true"), tmp_path / "kept", on_notice=notices.append)
+    assert notices == ["computing the frozen encoder's features of 13 pictures once"]
+    for one, other in zip(plain.history, kept.history, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=0.01)
+        assert other["val_loss"] == pytest.approx(one["val_loss"], rel=0.05)
+    again = run(tiny.config(*words, "loop.cache_features=true", "loop.epochs=1"), tmp_path / "again")
+    assert len(again.history) == 1
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path / "again"))
+    run(tiny.config(*words, "loop.cache_features=true"), tmp_path / "again", resume_from=checkpoint)
+    assert same(weights(tmp_path / "again"), weights(tmp_path / "kept"))

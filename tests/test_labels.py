@@ -65,7 +65,7 @@ def test_classes_by_palette(tmp_path):
     assert np.array_equal(labels.fit(mask, 4, 6), indices.repeat(2, 0).repeat(2, 1))
     assert np.array_equal(labels.lesion(mask), indices == 2)
     assert labels.lesion_weights == (0.0, 0.0, 1.0)
-    with pytest.raises(ImageError, match="not a mask|classes:"):
+    with pytest.raises(ImageError, match=r"not a mask|classes:"):
         BINARY.read(path)
 
 

@@ -23,9 +23,10 @@ from lesionseg.training.lock import hold
 with hold(Path(sys.argv[1])):
     helper = os.fork()
     if helper == 0:
+        # Said by the helper itself: by now it has closed what it inherited.
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(helper, flush=True)
     time.sleep(60)
 """
 

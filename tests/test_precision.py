@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,26 @@ def test_checkpoints_of_a_version_without_scaler_load(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace(' "scaler": {},\n', ""))
     assert '"scaler"' not in file.read_text()
     assert load_checkpoint(file).scaler == {}
+
+
+def test_a_compiled_step_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Traced as always, and run without a compiler.
+    monkeypatch.setattr(precision.torch, "compile", partial(torch.compile, backend="eager"))
+    plain = small_fit(small_config("loop.epochs=2"), tmp_path / "plain")
+    compiled = small_fit(small_config("loop.epochs=2", "loop.compile=true"), tmp_path / "compiled")
+    assert timeless(compiled) == timeless(plain)
+    assert same(tmp_path / "plain", tmp_path / "compiled")
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    plain = small_fit(small_config("loop.epochs=3"), tmp_path / "plain", model=small_net(0))
+    compiled = small_fit(small_config("loop.epochs=3", "loop.compile=true"), tmp_path / "compiled", model=small_net(0))
+    for one, other in zip(plain.history, compiled.history, strict=True):
+        assert other["val_loss"] == pytest.approx(one["val_loss"], rel=0.01)
+
+
+def test_without_a_compiler_there_is_no_compiled_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
+        small_fit(small_config("loop.compile=true"), tmp_path)

@@ -198,7 +198,6 @@ def test_looks_change_the_image_alone(name: str) -> None:
 
 
 def test_shift_moves_both_by_at_most_its_part() -> None:
-    row, column = np.argwhere(MASK[0]).mean(0)
     moved = []
     for item in items(build(shift=0.1), 30):
         assert (item["mask"] != mask_by_coordinates(item["image"])).float().mean() < 0.03

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lesionseg.data.images import decode_photo, fit_photo, read_bytes
 from lesionseg.data.labels import BINARY, Labels
@@ -192,6 +192,15 @@ def make_loader(dataset: PairDataset, sampler: EpochSampler, workers: int) -> Da
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
+        collate_fn=_collate,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _collate(items: list[dict[str, torch.Tensor]] | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch; a data set that serves whole batches has made it already."""
+    if isinstance(items, dict):
+        return items
+    batch: dict[str, torch.Tensor] = default_collate(items)
+    return batch

@@ -7,13 +7,17 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lesionseg.errors import DataError
 from lesionseg.records import Case
 
-__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "k_fold", "official_split"]
+if TYPE_CHECKING:
+    from lesionseg.data.manifest import Manifest
+
+__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "k_fold", "official_split", "training_parts"]
 
 Link = str | tuple[str, str]
 """What ties cases together: the name of a column (``"patient_id"``), or the ids of two cases."""
@@ -64,6 +68,18 @@ def hold_out(
         held = _nearest_by_stratum(names, _strata(cases, stratify), fraction)
     held = held or {min(names, key=lambda name: sizes[name])}
     return [c for c in cases if c.group not in held], [c for c in cases if c.group in held]
+
+
+def training_parts(manifest: Manifest, fraction: float, seed: int) -> tuple[Sequence[Case], Sequence[Case]]:
+    """What a run trains with and what it is validated with: the manifest's ``val`` split, or else a held-out part.
+
+    Raises:
+        DataError: there is no ``train`` split, or it cannot be divided.
+    """
+    train = manifest.split("train")
+    if any(case.split == "val" for case in manifest.cases):
+        return train, manifest.split("val")
+    return hold_out(train, fraction, seed)
 
 
 def _nearest(names: Sequence[str], sizes: Mapping[str, int], want: float) -> set[str]:

@@ -23,7 +23,7 @@ from lesionseg.evaluation.terminal import render_terminal
 from lesionseg.records import Case
 from lesionseg.tables import encode_table
 
-__all__ = ["FORMATS", "ReportFiles", "render_terminal", "write_report"]
+__all__ = ["FORMATS", "ReportFiles", "check_formats", "render_terminal", "write_report"]
 
 FORMATS = {"html": "report.html", "md": "report.md", "latex": "report.tex", "csv": ""}
 """Format -> the document's name; of ``csv`` there are only the tables, which every report has."""
@@ -93,12 +93,21 @@ def write_report(
     )
 
 
-def _check_request(
-    results: Sequence[RunResult], cases: Mapping[str, Case], output: Path, formats: Sequence[str]
-) -> None:
+def check_formats(formats: Sequence[str]) -> None:
+    """Makes sure that there is at least one format, and that all are keys of ``FORMATS``.
+
+    Raises:
+        ConfigError: naming every one that is none.
+    """
     wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
         raise ConfigError(f"there is no report format {', '.join(wrong)}", fix=f"use any of: {', '.join(FORMATS)}")
+
+
+def _check_request(
+    results: Sequence[RunResult], cases: Mapping[str, Case], output: Path, formats: Sequence[str]
+) -> None:
+    check_formats(formats)
     check_comparable(results)
     unknown = [case_id for case_id in results[0].per_image["case_id"] if case_id not in cases]
     if unknown and cases:

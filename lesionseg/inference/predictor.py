@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lesionseg.config import DataConfig
 from lesionseg.data.labels import BINARY, Labels, labels_of
-from lesionseg.errors import ConfigError, NonFiniteError, RunError, ShapeError
+from lesionseg.errors import ConfigError, RunError
+from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_finite
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lesionseg.models import SegmentationModel
     from lesionseg.records import Checkpoint
 
-__all__ = ["Predictor", "TorchPredictor", "load_predictor"]
+__all__ = ["Predictor", "TorchPredictor", "load_predictor", "load_torch"]
 
 _CHECKPOINTS = ("best", "last")
 
@@ -104,63 +105,61 @@ class TorchPredictor:
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
         self._device = device
-        self._model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer``."""
-        if len(self.labels.names) == 1:
-            return self._probabilities(batch)[:, 0]
-        weights = np.array(self.labels.lesion_weights, np.float32)
-        # Rounding may carry a sum of probabilities past 1.
-        lesion: NDArray[np.float32] = np.tensordot(self._probabilities(batch), weights, (1, 0)).clip(0, 1)
-        return lesion
+        return lesion_of(self._probabilities(batch), self.labels)
 
     def infer_classes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer_classes``."""
-        probabilities = self._probabilities(batch)
-        if probabilities.shape[1] == 1:
-            return np.concatenate((1 - probabilities, probabilities), axis=1)
-        return probabilities
+        return both_classes(self._probabilities(batch))
 
     def _probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
-        if batch.dtype != np.uint8 or batch.shape[1:] != (self.height, self.width, 3) or len(batch) == 0:
-            raise ShapeError(
-                f"the model takes uint8 N x {self.height} x {self.width} x 3 with N > 0, "
-                f"not {batch.dtype} {' x '.join(map(str, batch.shape))}",
-                fix="resize the photos to the model's input size",
-            )
+        require_batch(batch, self.height, self.width)
         with torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
-            logits = self._model(images).float()
+            logits = self.model(images).float()
             found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
             probabilities: NDArray[np.float32] = found.contiguous().cpu().numpy()
-        if not np.isfinite(probabilities).all():
-            raise NonFiniteError(f"the model {self.name} ({self.checkpoint}) gives NaN", fix="train it again")
+        require_finite(probabilities, f"{self.name} ({self.checkpoint})")
         return probabilities
 
 
 def load_predictor(
     run: Path, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None
-) -> TorchPredictor:
-    """Loads a trained run for inference.
+) -> Predictor:
+    """Loads a trained run, or a model exported from one, for inference.
 
     Args:
-        run: a run folder.
-        checkpoint: ``best`` or ``last``.
-        device: ``auto`` (CUDA or MPS where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
-        threads: CPU threads of torch in this process; None leaves them as they are.
+        run: a run folder, or an ``.onnx`` file that ``lesionseg export`` wrote, which needs no torch.
+        checkpoint: ``best`` or ``last``; an exported file holds the one that it was made from.
+        device: ``auto`` (CUDA or MPS where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...; an
+            exported file runs on the CPU.
+        threads: CPU threads, for torch of the whole process; None leaves them as they are.
 
     Raises:
         ConfigError: an argument does not exist here.
-        RunError: the run has no intact checkpoint.
+        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     if checkpoint not in _CHECKPOINTS:
         raise ConfigError(f"there is no checkpoint {checkpoint!r}", fix=f"use one of: {', '.join(_CHECKPOINTS)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"the number of threads is {threads}", fix="use at least 1")
+    if run.suffix == ".onnx" and not run.is_dir():
+        if checkpoint != "best" or device not in ("auto", "cpu"):
+            raise ConfigError(f"{run} has one state and runs on the CPU", fix="name a run folder instead")
+        from lesionseg.inference.onnx_predictor import load_onnx
+
+        return load_onnx(run, threads=threads)
+    return load_torch(run, checkpoint, device, threads)
+
+
+def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> TorchPredictor:
+    """Loads a run folder with torch; otherwise as ``load_predictor``."""
     import torch
 
     from lesionseg.training.checkpoint import load_model

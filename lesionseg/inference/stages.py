@@ -24,7 +24,6 @@ from lesionseg.data.images import (
     resize_probability,
 )
 from lesionseg.errors import ConfigError
-from lesionseg.inference.overlay import draw_outline
 from lesionseg.inference.predictor import Predictor
 from lesionseg.records import THRESHOLD, BoolMask, Prediction, Probability, RgbImage
 
@@ -184,6 +183,9 @@ def _probability_png(decoded: Decoded, probability: Probability, mask: BoolMask)
 
 
 def _overlay_jpeg(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+    # Not every run draws, and scipy takes a fifth of a second to load.
+    from lesionseg.inference.overlay import draw_outline
+
     # Decoded anew: the model's input comes from a reduced scale, with and without an overlay the same.
     return encode_jpeg(draw_outline(decode_photo(decoded.data, decoded.name).pixels, mask))
 

@@ -68,17 +68,18 @@ class ModelSpec:
 
 
 class SegmentationModel(nn.Module):
-    """An encoder and a decoder: pictures in, logits out."""
+    """An encoder and a decoder: pictures in (or what the encoder makes of them), logits out."""
 
     def __init__(self, spec: ModelSpec, encoder: Encoder, decoder: nn.Module) -> None:
         super().__init__()
         self.spec, self.encoder, self.decoder = spec, encoder, decoder
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor | dict[str, Tensor]) -> Tensor:
         """Logits of a batch.
 
         Args:
-            image: ``N 3 H W``, RGB, values 0 to 255, uint8 or float; H and W multiples of 32.
+            image: ``N 3 H W``, RGB, values 0 to 255, uint8 or float; H and W multiples of 32. Or what the encoder
+                gives for that.
 
         Returns:
             ``N classes H W``, float; the sigmoid of it is the lesion probability.
@@ -86,7 +87,7 @@ class SegmentationModel(nn.Module):
         Raises:
             ShapeError: the batch has another shape.
         """
-        logits: Tensor = self.decoder(self.encoder(image))
+        logits: Tensor = self.decoder(image if isinstance(image, dict) else self.encoder(image))
         return logits
 
 

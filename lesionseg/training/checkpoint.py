@@ -97,6 +97,11 @@ def restore_optimizer(
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": slots, "param_groups": [dict(group) for group in groups]})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            # Fused optimisers walk memory as it lies, so the slots have to lie as their parameter does.
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, is_best: bool, keep: int) -> Path:

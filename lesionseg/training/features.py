@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,12 +69,13 @@ class FeatureDataset(PairDataset):
         for start in range(0, total, _BATCH):
             items = [divmod(position, len(self)) for position in range(start, min(start + _BATCH, total))]
             photos = np.stack([_flipped(self.photos[index].transpose(2, 0, 1), form) for form, index in items])
+            batch = torch.from_numpy(photos).to(device, memory_format=torch.channels_last)
             with torch.no_grad():
-                found = encoder(torch.from_numpy(photos).to(device))
+                found = encoder(batch)
             for tap, values in found.items():
                 if tap not in self._features:
                     self._features[tap] = self._room(total, values, found)
-                self._features[tap][start : start + len(values)] = values.half().cpu()
+                self._features[tap][start : start + len(values)] = values.permute(0, 2, 3, 1)
             if progress:
                 progress(min(start + _BATCH, total), total)
 
@@ -90,21 +91,32 @@ class FeatureDataset(PairDataset):
                 f"the features would take {needed / 2**30:.1f} GiB of {memory / 2**30:.1f}",
                 fix="set loop.cache_features=false, or a smaller data.image_size",
             )
-        return torch.empty((total, *values.shape[1:]), dtype=torch.float16)
+        channels, height, width = values.shape[1:]
+        # Channels last, as the network wants them.
+        return torch.empty((total, height, width, channels), dtype=torch.float16)
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
-        epoch, index = item
-        form = 0
-        if self.augment is not None:
-            # The same seeds draw the same flips for a picture of four pixels.
-            form = int(self.augment(np.repeat(_MARKER, 3, axis=0), _MARKER, epoch, index)["mask"][0, 0, 0])
-        tensors = {
-            "image": torch.from_numpy(_flipped(self.photos[index].transpose(2, 0, 1), form)),
-            "mask": torch.from_numpy(_flipped(self.masks[index], form)),
-            "index": torch.tensor(index),
+        return {key: value[0] for key, value in self.__getitems__([item]).items()}
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """A whole batch: one look-up per tap instead of one per tap and picture."""
+        forms = [self._form(epoch, index) for epoch, index in items]
+        indices = [index for _, index in items]
+        pairs = list(zip(forms, indices, strict=True))
+        photos = np.stack([_flipped(self.photos[index].transpose(2, 0, 1), form) for form, index in pairs])
+        masks = np.stack([_flipped(self.masks[index], form) for form, index in pairs])
+        positions = torch.tensor([form * len(self) + index for form, index in pairs])
+        batch = {"image": torch.from_numpy(photos), "mask": torch.from_numpy(masks), "index": torch.tensor(indices)}
+        return batch | {
+            _PREFIX + tap: values.index_select(0, positions).permute(0, 3, 1, 2)
+            for tap, values in self._features.items()
         }
-        position = form * len(self) + index
-        return tensors | {_PREFIX + tap: values[position] for tap, values in self._features.items()}
+
+    def _form(self, epoch: int, index: int) -> int:
+        if self.augment is None:
+            return 0
+        # The same seeds draw the same flips for a picture of four pixels.
+        return int(self.augment(np.repeat(_MARKER, 3, axis=0), _MARKER, epoch, index)["mask"][0, 0, 0])
 
 
 def _flipped(picture: NDArray[Any], form: int) -> NDArray[Any]:
@@ -113,10 +125,12 @@ def _flipped(picture: NDArray[Any], form: int) -> NDArray[Any]:
     return np.array(np.flip(picture, axes) if axes else picture, order="C")
 
 
-def features_of(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The features in a batch by tap, ``float32 N C h w`` on the device; empty where it holds pictures alone."""
+def features_of(
+    batch: Mapping[str, Tensor], device: torch.device, layout: torch.memory_format, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """The features in a batch by tap, ``N C h w`` on the device; empty where it holds pictures alone."""
     return {
-        key.removeprefix(_PREFIX): value.to(device, non_blocking=True).float()
+        key.removeprefix(_PREFIX): value.to(device, dtype, non_blocking=True, memory_format=layout)
         for key, value in batch.items()
         if key.startswith(_PREFIX)
     }

@@ -20,10 +20,11 @@ from lesionseg.models import SegmentationModel
 from lesionseg.records import Checkpoint
 from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
 from lesionseg.training.example import find_example
+from lesionseg.training.features import FeatureDataset
 from lesionseg.training.files import RunFiles
 from lesionseg.training.losses import find_loss
 from lesionseg.training.optim import build_optimizer, learning_rates
-from lesionseg.training.precision import open_accelerator, open_precision
+from lesionseg.training.precision import compiled, open_accelerator, open_precision
 from lesionseg.training.processes import SharedSampler, agreed, average, synchronise_norms
 from lesionseg.training.state import Parts, State, forward, make_average, memory_format, restore
 from lesionseg.training.trouble import Halving, not_finite, plain_errors
@@ -98,13 +99,17 @@ def fit(
     state = State() if resume_from is None else restore(resume_from, model, optimizer, precision.scaler)
     order = SharedSampler(len(train), loop.batch_size, loop.seed, **shares)
     val_order = SharedSampler(len(validation), loop.batch_size, **shares)
-    val_batches = make_loader(validation, val_order, 0)
     net, optimizer = accelerator.prepare(model, optimizer)
+    if loop.cache_features:
+        on_notice(f"computing the frozen encoder's features of {len(train) + len(validation)} pictures once")
+        train, validation = (FeatureDataset(part, model.encoder) for part in (train, validation))
+    val_batches = make_loader(validation, val_order, 0)
     parts = Parts(
         config=config,
         accelerator=accelerator,
         precision=precision,
         net=net,
+        step_net=compiled(net, loop, accelerator.device),
         optimizer=optimizer,
         order=order,
         batches=make_loader(train, order, config.data.workers),
@@ -172,7 +177,7 @@ def _gradients(parts: Parts, state: State, batch: dict[str, Tensor], pieces: int
         piece = {key: value[indices] for key, value in batch.items()} if pieces > 1 else batch
         # Gradients are averaged over the processes, whatever each one's part of the batch.
         weight = min(own, len(indices)) * accelerator.num_processes / order.images(state.step)
-        loss = parts.loss_of(*forward(parts, parts.net, piece)) * weight
+        loss = parts.loss_of(*forward(parts, parts.step_net, piece)) * weight
         total += loss.item()
         accelerator.backward(parts.precision.scaler.scale(loss))
     return total

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -11,7 +15,7 @@ from accelerate import Accelerator
 from lesionseg.config import LoopConfig
 from lesionseg.errors import ConfigError
 
-__all__ = ["Precision", "open_accelerator", "open_precision"]
+__all__ = ["Precision", "compiled", "open_accelerator", "open_precision"]
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # fp16 runs out of range on small gradients; the scaler that prevents it is made for these.
@@ -61,3 +65,21 @@ def open_precision(loop: LoopConfig, device: torch.device) -> Precision:
         )
     scaler = torch.amp.GradScaler(device.type, enabled=loop.precision == "fp16")
     return Precision(device, _HALF.get(loop.precision), scaler)
+
+
+def compiled(net: torch.nn.Module, loop: LoopConfig, device: torch.device) -> Callable[..., Any]:
+    """What a training step calls: the network, compiled where the config says so.
+
+    Raises:
+        ConfigError: there is no compiler for the CPU.
+    """
+    if not loop.compile:
+        return net
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+        raise ConfigError(
+            "loop.compile=true needs a C++ compiler, and none was found",
+            fix="install g++ or clang, or set loop.compile=false",
+        )
+    # The last batch of an epoch has a size of its own; code for any size would be slower for both.
+    result: Callable[..., Any] = torch.compile(net, dynamic=False)
+    return result

@@ -25,7 +25,7 @@ from lesionseg.data.images import write_atomic
 from lesionseg.data.labels import labels_of
 from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.manifest import Manifest, read_manifest
-from lesionseg.data.splits import hold_out
+from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters, load_encoder_weights
@@ -39,6 +39,7 @@ from lesionseg.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
 )
+from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.lock import hold
 from lesionseg.training.tracking import open_trackers
@@ -123,8 +124,10 @@ def _train(
     first = is_first_process()
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
+    if config.loop.cache_features:
+        require_cacheable(config)
     manifest = read_manifest(config.data.manifest, config.data.root)
-    train_cases, val_cases = _parts(manifest, config)
+    train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
     model = _model(config, checkpoint)
     if config.optim.frozen:
         model.encoder.freeze()
@@ -177,13 +180,6 @@ def _resumed_config(checkpoint: Checkpoint, overrides: Sequence[str], config: Ru
             fix="leave them out, or start a new run under another --name",
         )
     return load_config(wanted)
-
-
-def _parts(manifest: Manifest, config: RunConfig) -> tuple[Sequence[Case], Sequence[Case]]:
-    train = manifest.split("train")
-    if any(case.split == "val" for case in manifest.cases):
-        return train, manifest.split("val")
-    return hold_out(train, config.data.validation_fraction, config.loop.seed)
 
 
 def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from lesionseg.config import LoopConfig, RunConfig
 from lesionseg.models import SegmentationModel
 from lesionseg.records import Checkpoint
 from lesionseg.training.checkpoint import optimizer_tensors, restore_optimizer
+from lesionseg.training.features import features_of
 from lesionseg.training.losses import Loss
 from lesionseg.training.precision import Precision
 from lesionseg.training.processes import SharedSampler
@@ -46,6 +47,7 @@ class Parts:
     accelerator: Accelerator
     precision: Precision
     net: torch.nn.Module
+    step_net: Callable[..., Any]
     optimizer: Any
     order: SharedSampler
     batches: Any
@@ -71,12 +73,13 @@ def memory_format(loop: LoopConfig) -> torch.memory_format:
     return torch.channels_last if loop.channels_last else torch.contiguous_format
 
 
-def forward(parts: Parts, net: torch.nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def forward(parts: Parts, net: Callable[..., Any], batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits ``float N C H W`` and truth ``float N 1 H W``."""
     device = parts.accelerator.device
-    image = batch["image"].to(device, non_blocking=True, memory_format=memory_format(parts.config.loop))
+    layout = memory_format(parts.config.loop)
+    known = features_of(batch, device, layout, parts.precision.dtype or torch.float32)
     with parts.precision.autocast():
-        logits = net(image)
+        logits = net(known or batch["image"].to(device, non_blocking=True, memory_format=layout))
     return logits.float(), batch["mask"].to(device, non_blocking=True).float()
 
 

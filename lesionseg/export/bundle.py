@@ -1,0 +1,112 @@
+"""What is published: the exported file, and beside it a card that says what it is and how it was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionseg import RESEARCH_USE
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import RunError
+from lesionseg.evaluation.runs import load_info
+from lesionseg.export.graph import count_macs
+from lesionseg.inference.exported import ExportInfo
+from lesionseg.inference.predictor import TorchPredictor
+
+__all__ = ["Checked", "describe", "write_card"]
+
+_PLACES = ("root", "cache", "checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How an exported model compares with the trained one.
+
+    Attributes:
+        difference: the largest difference of a probability, on generated photos, in [0, 1].
+        mean_difference: the mean of the differences there.
+        photos: number of validation photos that the two Dice values are of; 0 where none were needed.
+        dice_before, dice_after: mean Dice of the trained and of the exported model, in [0, 1].
+    """
+
+    difference: float
+    mean_difference: float
+    photos: int = 0
+    dice_before: float = 0.0
+    dice_after: float = 0.0
+
+    @property
+    def drop(self) -> float:
+        """What was lost, in Dice points (hundredths); negative where something was gained."""
+        return 100 * (self.dice_before - self.dice_after)
+
+    def __str__(self) -> str:
+        apart = f"probabilities differ from torch's by {self.mean_difference:.2g}, at most {self.difference:.2g}"
+        if not self.photos:
+            return apart
+        return f"{apart}; Dice {self.dice_after:.4f} (torch {self.dice_before:.4f}) on {self.photos} validation photos"
+
+
+def describe(run: Path, predictor: TorchPredictor, precision: str) -> ExportInfo:
+    """What the exported file will say of itself.
+
+    Raises:
+        RunError: the run has no ``run.json``.
+    """
+    encoder = predictor.model.spec.encoder
+    try:
+        history = (run / "history.csv").read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{run / 'history.csv'} cannot be read: {error.strerror}", fix="train it again") from error
+    return ExportInfo(
+        name=predictor.name,
+        checkpoint=predictor.checkpoint,
+        architecture=predictor.model.spec.name,
+        precision=precision,
+        height=predictor.height,
+        width=predictor.width,
+        mean=encoder.mean,
+        std=encoder.std,
+        labels=predictor.labels,
+        weights_sha256=predictor.sha256,
+        macs=count_macs(predictor.model, predictor.height, predictor.width),
+        run=_without_places(load_info(run)),
+        history=history,
+    )
+
+
+def _without_places(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A published file tells nothing of the folders of the machine that made it."""
+    tree: dict[str, Any] = json.loads(json.dumps(dict(info)))
+    for section in tree["config"].values():
+        section |= {key: None for key in _PLACES if key in section}
+    data, model = tree["config"]["data"], tree["config"].get("model", {})
+    data["manifest"] = _last(data["manifest"])
+    if "encoder_weights" in model:
+        model["encoder_weights"] = _last(model["encoder_weights"])
+    return tree
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def write_card(path: Path, info: ExportInfo, checked: Checked) -> Path:
+    """Writes ``<file>.md`` beside an exported file, with its SHA-256.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    values = {key: text for key, text in info.to_metadata().items() if key not in ("run", "history", "masks")}
+    values["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    values["bytes"] = str(path.stat().st_size)
+    values["checked"] = str(checked)
+    lines = [f"# {path.name}", "", RESEARCH_USE, "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {text.replace('|', ' ')} |" for key, text in values.items()]
+    card = path.with_name(f"{path.name}.md")
+    write_atomic(card, ("\n".join(lines) + "\n").encode())
+    return card

@@ -1,0 +1,151 @@
+"""The kinds of files that an export makes, each with a way to run it, for the comparison with torch."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lesionseg.errors import ConfigError
+from lesionseg.export.graph import ExportModule
+from lesionseg.export.onnx import trace, with_metadata
+from lesionseg.export.quantize import to_dynamic, to_float16, to_int8
+from lesionseg.inference.exported import ExportInfo
+from lesionseg.inference.onnx_predictor import OnnxPredictor
+
+__all__ = ["FORMATS", "Built", "Format", "Infer"]
+
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""``uint8 N H W 3`` to ``float32 N H W``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """A model in another format.
+
+    Attributes:
+        files: suffix -> bytes; what the others refer to comes first.
+        infer: runs the bytes.
+    """
+
+    files: Mapping[str, bytes]
+    infer: Infer
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        suffix: of the file that is named.
+        precisions: that it comes in.
+        build: makes it of a float32 network, what is told of it, and photos to calibrate int8 with
+            (``uint8 N H W 3``, None for the other precisions).
+    """
+
+    suffix: str
+    precisions: tuple[str, ...]
+    build: Callable[[ExportModule, ExportInfo, NDArray[np.uint8] | None], Built]
+
+
+def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> bytes:
+    proto = trace(module, info.height, info.width)
+    if info.precision == "float16":
+        proto = to_float16(proto)
+    elif info.precision == "dynamic":
+        proto = to_dynamic(proto)
+    elif calibration is not None:
+        proto = to_int8(proto, calibration)
+    return with_metadata(proto, info.to_metadata())
+
+
+def _onnx(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> Built:
+    data = _onnx_bytes(module, info, calibration)
+    return Built({".onnx": data}, OnnxPredictor(data, Path(f"{info.name}.onnx"), threads=1).infer)
+
+
+def _openvino(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> Built:
+    openvino = _extra("openvino", "openvino")
+    # float16 is how OpenVINO stores weights; it computes in what the device does best.
+    half = info.precision == "float16"
+    data = _onnx_bytes(module, replace(info, precision="float32") if half else info, calibration)
+    core = openvino.Core()
+    network = core.read_model(data)
+    for key, text in info.to_metadata().items():
+        network.set_rt_info(text, ["lesionseg", key])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(network, path, compress_to_fp16=half)
+        # Left to itself, OpenVINO computes in bfloat16 where the CPU can, which moves probabilities by up to 0.2.
+        compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        files = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".xml")}
+
+    def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array(compiled(batch)["probability"])
+
+    return Built(files, infer)
+
+
+def _program(module: ExportModule, info: ExportInfo) -> torch.export.ExportedProgram:
+    example = torch.zeros(2, info.height, info.width, 3, dtype=torch.uint8)
+    return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+
+
+def _torch_export(module: ExportModule, info: ExportInfo, _: NDArray[np.uint8] | None) -> Built:
+    buffer = BytesIO()
+    torch.export.save(_program(module, info), buffer, extra_files={"lesionseg.json": json.dumps(info.to_metadata())})
+    data = buffer.getvalue()
+    return Built({".pt2": data}, _torch_infer(torch.export.load(BytesIO(data)).module()))
+
+
+def _torch_infer(call: Callable[[torch.Tensor], Any]) -> Infer:
+    def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            found: NDArray[np.float32] = call(torch.tensor(batch))[0].numpy()
+        return found
+
+    return infer
+
+
+def _executorch(module: ExportModule, info: ExportInfo, _: NDArray[np.uint8] | None) -> Built:
+    exir = _extra("executorch.exir", "executorch")
+    xnnpack = _extra("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
+    runtime = _extra("executorch.runtime", "executorch")
+    # One photo at a time, as on a phone.
+    example = torch.zeros(1, info.height, info.width, 3, dtype=torch.uint8)
+    program = torch.export.export(module, (example,))
+    lowered = exir.to_edge_transform_and_lower(program, partitioner=[xnnpack.XnnpackPartitioner()])
+    data = bytes(lowered.to_executorch().buffer)
+    method = runtime.Runtime.get().load_program(data).load_method("forward")
+
+    def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        one = _torch_infer(lambda photo: method.execute([photo]))
+        return np.concatenate([one(photo[None]) for photo in batch])
+
+    return Built({".json": json.dumps(info.to_metadata(), indent=1).encode(), ".pte": data}, infer)
+
+
+def _extra(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = "" if (error.name or "").split(".")[0] == extra else f" as a whole: {error.name} is missing"
+        raise ConfigError(f"{extra} is not installed{missing}", fix=f"pip install 'lesionseg[{extra}]'") from error
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(".onnx", ("float32", "float16", "int8", "dynamic"), _onnx),
+    "openvino": Format(".xml", ("float32", "float16", "int8"), _openvino),
+    "torch-export": Format(".pt2", ("float32",), _torch_export),
+    "executorch": Format(".pte", ("float32",), _executorch),
+}
+"""Name -> format."""

@@ -1,0 +1,169 @@
+"""A run to an exported file, which is compared with the run before anybody sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionseg.config import STRIDE
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import ConfigError, RunError
+from lesionseg.export.bundle import Checked, describe, write_card
+from lesionseg.export.formats import FORMATS, Infer
+from lesionseg.export.graph import ExportModule, prepare
+from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, read_photos, run_parts
+from lesionseg.inference.predictor import TorchPredictor, load_torch
+
+__all__ = ["Exported", "export_run"]
+
+_CALIBRATION = 128
+_COMPARED = 4
+# What rounding explains; integers are judged by their masks instead. In float16 the largest difference says little: on
+# the steep side of an outline a single pixel may move by 0.1.
+_LARGEST, _MEAN = 1e-3, 5e-3
+_BY_MASKS = ("int8", "dynamic")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export came to.
+
+    Attributes:
+        path: the file.
+        card: the text beside it.
+        bytes: its size.
+        checked: how it compares with the run.
+    """
+
+    path: Path
+    card: Path
+    bytes: int
+    checked: Checked
+
+
+def export_run(
+    run: Path,
+    output: Path | None = None,
+    *,
+    form: str = "onnx",
+    precision: str = "float32",
+    size: tuple[int, int] | None = None,
+    max_drop: float = 0.5,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Exported:
+    """Exports a run's best state.
+
+    The file takes photos as ``uint8 N H W 3`` RGB and gives ``float32 N H W`` probabilities (and, for several classes,
+    ``float32 N C H W``). float32 and float16 are compared with torch by numbers; int8 and dynamic by the mean Dice on
+    the run's validation photos. A file that differs is not written. int8 is calibrated on training photos.
+
+    Args:
+        run: a run folder.
+        output: the file; by default ``RUN/export/NAME-PRECISION`` with the format's suffix.
+        form: ``onnx``, ``openvino``, ``torch-export`` or ``executorch``; the last three need their extras.
+        precision: ``float32``, ``float16``, ``int8`` or ``dynamic`` (int8 weights, with ranges found anew for every
+            photo), as the format has them.
+        size: height and width of the input, multiples of 32; by default those of the training.
+        max_drop: Dice points (hundredths) that int8 and dynamic may lose.
+        manifest, root: the training data, where they are not where they were.
+        say: told what is being done.
+
+    Raises:
+        ConfigError: an argument does not exist, does not fit, or its extra is not installed.
+        RunError: the run is damaged, or the exported model is not as good as the run's.
+        DataError: the training photos that int8 and dynamic need are not there.
+        OutputError: the file cannot be written.
+    """
+    _check(form, precision, size, max_drop)
+    trained = load_torch(run, device="cpu")
+    trained = trained if size is None else _resized(trained, size)
+    path = output or run / "export" / f"{trained.name}-{precision}{FORMATS[form].suffix}"
+    if path.suffix != FORMATS[form].suffix:
+        raise ConfigError(f"{path} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
+    info = describe(run, trained, precision)
+    calibration, judging = _photos(run, trained, precision, manifest, root, say)
+    say("tracing and converting the network")
+    module = ExportModule(prepare(trained.model), trained.labels)
+    built = FORMATS[form].build(module, info, calibration)
+    say("comparing it with the run")
+    checked = _compare(built.infer, trained, judging)
+    _gate(checked, precision, max_drop, path)
+    for suffix, content in built.files.items():
+        write_atomic(path.with_suffix(suffix), content)
+    return Exported(path, write_card(path, info, checked), sum(map(len, built.files.values())), checked)
+
+
+def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: float) -> None:
+    if form not in FORMATS:
+        raise ConfigError(f"there is no format {form!r}", fix=f"use one of: {', '.join(FORMATS)}")
+    if precision not in FORMATS[form].precisions:
+        offered = ", ".join(FORMATS[form].precisions)
+        raise ConfigError(f"{form} files are not made in the precision {precision!r}", fix=f"use one of: {offered}")
+    if size and (min(size) < STRIDE or any(side % STRIDE for side in size)):
+        raise ConfigError(f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE}")
+    if not max_drop >= 0:
+        raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")
+
+
+def _resized(trained: TorchPredictor, size: tuple[int, int]) -> TorchPredictor:
+    import torch
+
+    return TorchPredictor(
+        trained.model,
+        name=trained.name,
+        checkpoint=trained.checkpoint,
+        sha256=trained.sha256,
+        size=size,
+        device=torch.device("cpu"),
+        labels=trained.labels,
+    )
+
+
+def _photos(
+    run: Path, trained: TorchPredictor, precision: str, manifest: str | Path | None, root: str | Path | None, say: Say
+) -> tuple[NDArray[np.uint8] | None, ScoredPhotos | None]:
+    """Training photos to calibrate with and validation photos to judge by, as far as the precision needs them."""
+    if precision not in _BY_MASKS:
+        return None, None
+    train, val = run_parts(run, manifest, root)
+    say("reading photos of the training")
+    judging = read_photos(val, trained.labels, trained.height, trained.width)
+    if precision != "int8":
+        return None, judging
+    step = max(1, len(train) // _CALIBRATION)
+    chosen = train[::step][:_CALIBRATION]
+    return read_photos(chosen, trained.labels, trained.height, trained.width).pixels, judging
+
+
+def _compare(infer: Infer, trained: TorchPredictor, judging: ScoredPhotos | None) -> Checked:
+    photos = generated_photos(_COMPARED, trained.height, trained.width)
+    # Alone and together: a graph whose number of photos got stuck shows here.
+    apart = [np.abs(infer(batch) - trained.infer(batch)) for batch in (photos[:1], photos)]
+    largest, mean = (max(float(measure(part)) for part in apart) for measure in (np.max, np.mean))
+    if judging is None:
+        return Checked(largest, mean)
+    return Checked(largest, mean, len(judging.truths), mean_dice(trained.infer, judging), mean_dice(infer, judging))
+
+
+def _gate(checked: Checked, precision: str, max_drop: float, path: Path) -> None:
+    """Raises RunError where the exported model is not as good as the run's; NaN is never good enough."""
+    if precision in _BY_MASKS:
+        good = checked.drop <= max_drop
+        scores = f"Dice {checked.dice_after:.4f} instead of {checked.dice_before:.4f} on {checked.photos} photos"
+        what = f"it lost {checked.drop:.2f} Dice points, over {max_drop}: {scores}"
+        fix = "export another precision, or allow more with --max-drop"
+    else:
+        good = checked.mean_difference <= _MEAN and (precision != "float32" or checked.difference <= _LARGEST)
+        apart = f"by {checked.mean_difference:.2g} and up to {checked.difference:.2g}"
+        what = f"its probabilities differ from torch's, {apart}"
+        fix = "export float32" if precision == "float16" else "this should not happen: tell the makers of this program"
+    if not good:
+        raise RunError(f"{path} is not written: {what}", fix=fix)

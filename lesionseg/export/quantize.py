@@ -1,0 +1,113 @@
+"""Smaller numbers in an ONNX graph: float16, int8 with calibrated ranges, and int8 weights alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from lesionseg.inference.exported import INPUT
+
+__all__ = ["to_dynamic", "to_float16", "to_int8"]
+
+# The normalisation before them and the sigmoid after them keep their floats.
+_INTEGER = ["Conv", "Concat", "Add", "Clip", "Relu", "DepthToSpace"]
+# The first layers and the last, where 8 bits cost most: with them in float32 the masks of int8 agree with those of
+# float32 to a Dice of 0.993 instead of 0.987, in the same time.
+_FIRST, _LAST = 8, 2
+
+
+def to_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and computation in float16; input and outputs stay as they are.
+
+    Half the size. CPUs mostly compute in float32 all the same and convert to and fro, which makes it slower there; GPUs
+    and phones gain.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    half: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    return half
+
+
+def to_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights in 8 bits; the range of what flows between the layers is measured anew for every photo.
+
+    A quarter of the size and no calibration photos. It does not make a convolutional network faster: ONNX Runtime's
+    ``ConvInteger`` lacks the fast kernels that ``to_int8`` runs on, and each layer passes over its data twice more. The
+    first layer, the last and the depthwise ones stay in float32: together they are 2 % of the weights, and one scale
+    for all channels of a depthwise layer costs 4 Dice points.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "dynamic.onnx"
+        cleaned = _cleaned(proto, Path(folder))
+        layers = [node for node in onnx.load(cleaned).graph.node if node.op_type == "Conv"]
+        kept = {layers[0].name, layers[-1].name, *(layer.name for layer in layers if _groups(layer) > 1)}
+        # Its kernel takes unsigned weights alone.
+        quantize_dynamic(
+            cleaned,
+            output,
+            weight_type=QuantType.QUInt8,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=sorted(kept),
+        )
+        return onnx.load(output)
+
+
+def _groups(layer: onnx.NodeProto) -> int:
+    return next((int(attribute.i) for attribute in layer.attribute if attribute.name == "group"), 1)
+
+
+def to_int8(proto: onnx.ModelProto, photos: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Weights (per channel, signed) and activations (unsigned) in 8 bits, with ranges measured on photos.
+
+    Affine quantisation as in arXiv:1712.05877, written as QuantizeLinear / DequantizeLinear pairs. The first eight
+    convolutions and the last two stay in float32.
+
+    Args:
+        proto: the float32 graph.
+        photos: ``uint8 N H W 3``, training photos; a hundred are enough.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "int8.onnx"
+        cleaned = _cleaned(proto, Path(folder))
+        nodes = onnx.load(cleaned).graph.node
+        layers = [node.name for node in nodes if node.op_type == "Conv"]
+        joins = [node.name for node in nodes if node.op_type == "Concat"]
+        quantize_static(
+            cleaned,
+            output,
+            _Photos(photos),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_INTEGER,
+            nodes_to_exclude=[*layers[:_FIRST], *layers[-_LAST:], *joins[-1:]],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(output)
+
+
+def _cleaned(proto: onnx.ModelProto, folder: Path) -> Path:
+    source, path = folder / "source.onnx", folder / "cleaned.onnx"
+    # From a file: given the graph itself, it takes the weights out of it.
+    onnx.save(proto, source)
+    quant_pre_process(source, path, skip_symbolic_shape=True)
+    return path
+
+
+class _Photos(CalibrationDataReader):  # type: ignore[misc]
+    """One photo at a time."""
+
+    def __init__(self, photos: NDArray[np.uint8]) -> None:
+        self._rest: Iterator[NDArray[np.uint8]] = iter(photos)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        photo = next(self._rest, None)
+        return None if photo is None else {INPUT: photo[None]}

@@ -1,0 +1,124 @@
+"""What an exported model says of itself, as text beside its weights, so that the file alone is enough to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionseg import RESEARCH_USE, __version__
+from lesionseg.data.images import write_atomic
+from lesionseg.data.labels import Labels
+from lesionseg.errors import RunError
+from lesionseg.records import THRESHOLD
+
+__all__ = ["INPUT", "ExportInfo", "unpack_run"]
+
+INPUT = "photos"
+"""The graph's input: ``uint8 N H W 3``, RGB."""
+
+_VERSION = "1"
+_RESIZE = "to height x width without keeping the aspect, Pillow BILINEAR (antialiased); probability back with BILINEAR"
+_LICENCE = "Apache-2.0 for the program; the weights also carry the terms of their encoder weights and training photos"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportInfo:
+    """What travels with exported weights.
+
+    Attributes:
+        name: the run's name.
+        checkpoint: which state of the run.
+        architecture: a key of ``models.DECODERS``.
+        precision: ``float32``, ``float16``, ``int8`` or ``dynamic``.
+        height, width: of the input, in pixels.
+        mean, std: of the input's channels, for pixel values in [0, 1]; the graph applies them itself.
+        labels: the model's classes.
+        weights_sha256: hex digest of the run's weights file.
+        macs: multiplications with addition for one photo, counted in the trained network.
+        run: the run's ``run.json``, without the machine's paths.
+        history: the run's ``history.csv``.
+    """
+
+    name: str
+    checkpoint: str
+    architecture: str
+    precision: str
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: Labels
+    weights_sha256: str
+    macs: int
+    run: Mapping[str, Any]
+    history: str
+
+    def to_metadata(self) -> dict[str, str]:
+        """Key -> text; what is not of this record explains the file to other programs and to people."""
+        return {
+            "lesionseg_export": _VERSION,
+            "lesionseg_version": __version__,
+            **{key: getattr(self, key) for key in ("name", "checkpoint", "architecture", "precision", "history")},
+            **{key: str(getattr(self, key)) for key in ("height", "width", "macs")},
+            "mean": json.dumps(self.mean),
+            "std": json.dumps(self.std),
+            "classes": json.dumps(self.labels.names),
+            "masks": json.dumps({"classes": self.labels.classes, "band": self.labels.band}),
+            "weights_sha256": self.weights_sha256,
+            "threshold": str(THRESHOLD),
+            "input": f"{INPUT}: uint8 N x {self.height} x {self.width} x 3, RGB, 0 to 255; normalised in the graph",
+            "output": "probability: float32 N x H x W, the lesion's, in [0, 1]",
+            "resize": _RESIZE,
+            "licence": _LICENCE,
+            "notice": RESEARCH_USE,
+            "run": json.dumps(self.run),
+        }
+
+    @classmethod
+    def from_metadata(cls, values: Mapping[str, str], path: Path) -> ExportInfo:
+        """The inverse of ``to_metadata``.
+
+        Raises:
+            RunError: the file was not exported by this program, or by a version that wrote it otherwise.
+        """
+        if values.get("lesionseg_export") != _VERSION:
+            raise RunError(f"{path} was not exported by this version of lesionseg", fix="use 'lesionseg export RUN'")
+        try:
+            masks = json.loads(values["masks"])
+            return cls(
+                name=values["name"],
+                checkpoint=values["checkpoint"],
+                architecture=values["architecture"],
+                precision=values["precision"],
+                height=int(values["height"]),
+                width=int(values["width"]),
+                macs=int(values["macs"]),
+                history=values["history"],
+                mean=tuple(json.loads(values["mean"])),
+                std=tuple(json.loads(values["std"])),
+                labels=Labels(tuple(json.loads(values["classes"])), masks["classes"], masks["band"]),
+                weights_sha256=values["weights_sha256"],
+                run=json.loads(values["run"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: what it says of itself is damaged ({error})", fix="export it again") from error
+
+
+def unpack_run(info: ExportInfo, path: Path) -> Path:
+    """A run folder for an exported file's scores: beside it, called as the file without its suffix.
+
+    Raises:
+        OutputError: it cannot be written.
+        RunError: the file was exported from a run without ``run.json`` or ``history.csv``.
+    """
+    if not info.run or not info.history:
+        raise RunError(f"{path} does not say how it was trained", fix="export it from a whole run folder")
+    folder = path.with_suffix("")
+    described = json.dumps({**info.run, "name": folder.name}, indent=1)
+    for file, text in ((folder / "run.json", described), (folder / "history.csv", info.history)):
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_atomic(file, text.encode())
+    return folder

@@ -1,0 +1,149 @@
+"""An exported file where a run folder is expected: in predict, evaluate, compare and the benchmark, without torch."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from lesionseg import api, cli
+from lesionseg.data.images import read_mask
+from lesionseg.errors import ConfigError, NonFiniteError, RunError, ShapeError
+from lesionseg.export.benchmark import COLUMNS
+from lesionseg.inference.onnx_predictor import load_onnx
+
+
+@pytest.fixture
+def run(exported):
+    return exported[0]
+
+
+@pytest.fixture
+def file(exported):
+    return exported[1]
+
+
+def altered(file, target, *, metadata=None, change=lambda proto: None):
+    """A copy with other texts in it, or another graph."""
+    proto = onnx.load(file)
+    values = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, values if metadata is None else metadata(values))
+    change(proto)
+    onnx.save(proto, target)
+    return target
+
+
+def test_masks_are_those_of_torch(tiny, run, file, tmp_path):
+    results = [api.predict(tiny.folders.test_images, model, tmp_path / model.stem) for model in (run, file)]
+    assert [(result.done, result.failed) for result in results] == [(4, 0)] * 2
+    for path in results[0].output.glob("*.png"):
+        assert (read_mask(path) == read_mask(results[1].output / path.name)).mean() > 0.999
+
+
+def test_predicting_needs_no_torch(tiny, file, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom lesionseg import api\n"
+        "api.predict(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "heavy = {'torch', 'monai', 'timm', 'onnx', 'pandas', 'matplotlib', 'scipy'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    photo = next(tiny.folders.test_images.iterdir())
+    words = [sys.executable, "-c", code, str(photo), str(file), str(tmp_path / "out")]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*_segmentation.png"))) == 1
+
+
+def test_scores_are_those_of_torch_and_stay_beside_the_file(run, file, tiny, tmp_path):
+    manifest, root = tiny.manifest, tiny.folders.train_images.parent
+    ours = api.evaluate(file, manifest=manifest, root=root)
+    theirs = api.evaluate(run, manifest=manifest, root=root)
+    assert ours.folder == file.with_suffix("")
+    assert ours.name == "small"
+    np.testing.assert_allclose(ours.per_image["dice"], theirs.per_image["dice"], atol=2e-3)
+    scored = (ours.folder / "evaluation/test/summary.json").stat().st_mtime_ns
+    results, files = api.compare([run, file], tmp_path / "report", manifest=manifest, root=root)
+    assert [result.name for result in results] == ["one", "small"]
+    assert files.html.is_file()
+    assert (ours.folder / "evaluation/test/summary.json").stat().st_mtime_ns == scored, "used again"
+
+
+@pytest.mark.parametrize(
+    "batch", [np.zeros((1, 64, 64, 3), np.uint8), np.zeros((0, 64, 96, 3), np.uint8), np.zeros((1, 64, 96, 3))]
+)
+def test_other_shapes_and_dtypes_are_refused(file, batch):
+    with pytest.raises(ShapeError, match="N x 64 x 96 x 3"):
+        load_onnx(file).infer(batch)
+
+
+def test_files_that_cannot_be_used(file, tmp_path):
+    (tmp_path / "half.onnx").write_bytes(file.read_bytes()[:100_000])
+    (tmp_path / "text.onnx").write_bytes(b"no model")
+    for name in ("half", "text"):
+        with pytest.raises(RunError, match="no intact ONNX model"):
+            load_onnx(tmp_path / f"{name}.onnx")
+    with pytest.raises(RunError, match="cannot be read"):
+        api.load(tmp_path / "none.onnx")
+    with pytest.raises(RunError, match="was not exported"):
+        load_onnx(altered(file, tmp_path / "other.onnx", metadata=lambda values: {}))
+    with pytest.raises(RunError, match="damaged"):
+        load_onnx(altered(file, tmp_path / "wrong.onnx", metadata=lambda values: values | {"height": "tall"}))
+    untold = altered(file, tmp_path / "untold.onnx", metadata=lambda values: values | {"run": "{}"})
+    with pytest.raises(RunError, match="how it was trained"):
+        api.evaluate(untold)
+
+
+def test_an_exported_file_has_one_state(file):
+    with pytest.raises(ConfigError, match="one state"):
+        api.load(file, checkpoint="last")
+
+
+def test_nan_is_an_error_and_no_empty_mask(file, tmp_path):
+    def spoil(proto):
+        weights = next(value for value in proto.graph.initializer if value.name.endswith("head.0.bias"))
+        weights.raw_data = np.full(weights.dims, np.nan, np.float32).tobytes()
+
+    with pytest.raises(NonFiniteError, match="gives NaN"):
+        load_onnx(altered(file, tmp_path / "nan.onnx", change=spoil)).infer(np.zeros((1, 64, 96, 3), np.uint8))
+
+
+def test_the_benchmark_scores_and_times_side_by_side(tiny, run, file, tmp_path):
+    counted = []
+    found = api.benchmark(
+        [run, file],
+        tmp_path,
+        manifest=tiny.manifest,
+        root=tiny.folders.train_images.parent,
+        rounds=2,
+        progress=lambda *numbers: counted.append(numbers),
+    )
+    with found.table.open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["precision"] for row in rows] == ["float32 torch", "float32"]
+    assert all(row[name] != "" for row in rows for name in COLUMNS)
+    assert rows[0]["gmac"] == rows[1]["gmac"]
+    assert float(rows[0]["speedup"]) == 1
+    means = json.loads((run / "evaluation/test/summary.json").read_text())["means"]
+    assert float(rows[0]["dice"]) == pytest.approx(means["dice"])
+    assert float(rows[0]["accuracy"]) == pytest.approx(means["accuracy"])
+    assert float(rows[1]["dice"]) == pytest.approx(means["dice"], abs=2e-3)
+    assert float(rows[1]["peak_megabytes"]) < float(rows[0]["peak_megabytes"])
+    assert counted[-1] == (4, 4)
+    assert (tmp_path / "benchmark.md").read_text().count("\n") == 4
+
+
+def test_a_benchmark_without_photos_only_times(file, tmp_path):
+    words = ["benchmark", str(file), "--rounds", "1", "--output", str(tmp_path)]
+    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert "ms all threads" in result.output
+    assert "dice" not in result.output
+    (row,) = csv.DictReader((tmp_path / "benchmark.csv").read_text().splitlines())
+    assert float(row["ms_1_thread"]) > 0
+    assert row["dice"] == ""
+    with pytest.raises(ConfigError, match="nothing to measure"):
+        api.benchmark([], tmp_path)
