@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
+
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
     from lesionseg.data.manifest import Manifest
     from lesionseg.errors import LesionsegError
-    from lesionseg.evaluation.report import ReportFiles
-    from lesionseg.evaluation.runs import RunResult
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
     from lesionseg.inference.folder import FolderResult, PredictOptions
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
-__all__ = ["benchmark", "compare", "evaluate", "export", "load", "pair", "predict", "sweep", "train"]
+__all__ = [
+    "benchmark",
+    "compare",
+    "evaluate",
+    "evaluate_predictions",
+    "export",
+    "load",
+    "pair",
+    "predict",
+    "sweep",
+    "train",
+]
 
 Counted = Callable[[int, int], None]
 Warn = Callable[[str], None]
-
-_IN_TRAINING = ("train", "val")
 
 
 def _ignore(_: str) -> None:
@@ -190,132 +199,6 @@ def predict(
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
     return predict_folder(source, load(run), output, options or PredictOptions(), progress=progress)
-
-
-def evaluate(
-    run: Path,
-    *,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
-    split: str = "test",
-    progress: Counted | None = None,
-    warn: Warn = _ignore,
-) -> RunResult:
-    """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
-
-    Photos that the run was trained or validated with are refused, unless the split is called train or val.
-
-    Args:
-        run: a run folder, or an exported ``.onnx`` file; its scores go into a folder beside it, called as the file
-            without its suffix.
-        manifest: by default the one that the run was trained with.
-        root: folder that the manifest's relative paths start from.
-        split: which cases.
-        progress: called with (done, total).
-        warn: told where the training photos are not there to compare with.
-
-    Raises:
-        DataError: listing every photo that has the very pixels of a training photo.
-        LesionsegError: as the run and the data give cause.
-    """
-    from lesionseg.evaluation.runs import load_run
-    from lesionseg.inference.class_scoring import score_classes
-    from lesionseg.inference.scoring import score_run
-
-    predictor = load(run)
-    home = _home(run, predictor)
-    data = _manifest_of(home, manifest, root)
-    if not _is_scored(home, split, predictor.sha256, data.sha256):
-        if split not in _IN_TRAINING:
-            _refuse_training_photos(home, data, split, warn)
-        if len(predictor.labels.names) > 1:
-            # First: what is scored counts as scored once the summary below is written.
-            score_classes(predictor, data.split(split), home / "evaluation" / split, progress=progress)
-        score_run(
-            home, data.split(split), split=split, manifest_sha256=data.sha256, predictor=predictor, progress=progress
-        )
-    return load_run(home, split)
-
-
-def _home(run: Path, predictor: Predictor) -> Path:
-    """The run folder that the scores go to."""
-    if run.is_dir():
-        return run
-    from lesionseg.inference.exported import unpack_run
-    from lesionseg.inference.onnx_predictor import OnnxPredictor
-
-    assert isinstance(predictor, OnnxPredictor)  # noqa: S101 - no other predictor comes from a file
-    return unpack_run(predictor.info, run)
-
-
-def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -> None:
-    from lesionseg.data.leaks import refuse_shared
-    from lesionseg.errors import LesionsegError
-    from lesionseg.evaluation.runs import load_info
-
-    known = load_info(run)["manifest"]["sha256"]
-    try:
-        trained = data if data.sha256 == known else _manifest_of(run, None, None)
-    except LesionsegError as error:
-        warn(f"{run}: {split} was not searched for training photos, as these were not found: {error.message}")
-        return
-    if trained.sha256 != known:
-        warn(f"{run}: its manifest {trained.name} has changed since the training")
-    seen = [case for case in trained.cases if case.split in _IN_TRAINING]
-    refuse_shared(
-        data.split(split), seen, f"{run}: {split} holds photos that the run was trained with, by their pixels"
-    )
-
-
-def _manifest_of(run: Path, manifest: str | Path | None, root: str | Path | None) -> Manifest:
-    from lesionseg.data.manifest import read_manifest
-    from lesionseg.evaluation.runs import load_info
-
-    if manifest is None:
-        settings = load_info(run)["config"]["data"]
-        manifest, root = settings["manifest"], root or settings["root"]
-    return read_manifest(manifest, root)
-
-
-def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -> bool:
-    from lesionseg.errors import RunError
-    from lesionseg.evaluation.runs import load_run
-
-    try:
-        summary = load_run(run, split).summary
-    except RunError:
-        return False
-    return bool(summary["model_sha256"] == model_sha256 and summary["manifest_sha256"] == manifest_sha256)
-
-
-def compare(
-    runs: Sequence[Path],
-    output: Path,
-    *,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
-    split: str = "test",
-    progress: Counted | None = None,
-    warn: Warn = _ignore,
-) -> tuple[list[RunResult], ReportFiles]:
-    """Scores runs where needed and writes one report of them all.
-
-    Args:
-        runs: run folders and exported files.
-        output: the report's folder.
-        manifest, root, split: as in ``evaluate``.
-        progress: called with (done, total) while a run is scored.
-        warn: as in ``evaluate``.
-
-    Raises:
-        ComparisonError: the runs were scored on different cases.
-        LesionsegError: as the runs and the data give cause.
-    """
-    from lesionseg.evaluation.report import write_report
-
-    results = [evaluate(run, manifest=manifest, root=root, split=split, progress=progress, warn=warn) for run in runs]
-    cases = _manifest_of(results[0].folder, manifest, root).split(split) if runs else ()
-    return results, write_report(results, {case.case_id: case for case in cases}, output)
 
 
 def export(

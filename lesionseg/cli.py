@@ -25,6 +25,9 @@ app.add_typer(data, name="data")
 
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
+AtModelSize = Annotated[
+    bool, typer.Option("--at-model-size", help="Score at the model's input size, as many papers do.")
+]
 Split = Annotated[str, typer.Option(help="Which cases are scored.")]
 
 
@@ -130,23 +133,65 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 
 
-@app.command(epilog=example("lesionseg evaluate --model runs/finetuned --manifest isic2016 --split test"))
+@app.command(
+    epilog=example(
+        "lesionseg evaluate --model runs/finetuned --manifest isic2016 --split test",
+        "lesionseg evaluate --model runs/finetuned --at-model-size",
+        "lesionseg evaluate --predictions other-tool/ --masks GroundTruth/ --name other-tool",
+        "lesionseg evaluate --predictions maps/ --probabilities --manifest isic2016 --name other-tool",
+    )
+)
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
+    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx file.")] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
+    at_model_size: AtModelSize = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of masks from any tool, matched by id, in place of a run.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of true masks for these; or name a --manifest.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, for subgroups and pictures.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The predictions are 8-bit grey probability maps, not masks.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="What these predictions are called in reports.")] = None,
+    runs: Runs = Path("runs"),
 ) -> None:
-    """Score a run on a split, at each mask's own size, into RUN/evaluation/SPLIT."""
+    """Score a run or another tool's masks, at each mask's own size, into RUN/evaluation/SPLIT."""
     from lesionseg import api, console
     from lesionseg.evaluation.report import render_terminal
 
-    with telling("") as warn, console.counter(out, f"{model.name}: scoring") as progress:
-        result = api.evaluate(model, manifest=manifest, root=root, split=split, progress=progress, warn=warn)
+    _require_one_source(model, predictions)
+    run = model or runs / (name or Path(predictions or ".").resolve().name)
+    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split}
+    with telling("") as warn, console.counter(out, f"{run.name}: scoring") as progress:
+        more |= {"progress": progress, "warn": warn}
+        if predictions:
+            more |= {"masks": masks, "images": images, "probabilities": probabilities}
+            result = api.evaluate_predictions(predictions, run, **more)
+        else:
+            result = api.evaluate(run, at_model_size=at_model_size, **more)
     out.print(render_terminal([result]))
 
 
-@app.command(epilog=example("lesionseg report --compare frozen,finetuned"))
+def _require_one_source(model: Path | None, predictions: Path | None) -> None:
+    if (model is None) == (predictions is None):
+        raise ConfigError(
+            "evaluate scores either a run or the masks of another tool",
+            problems=[
+                "a run: lesionseg evaluate --model runs/NAME",
+                "masks: lesionseg evaluate --predictions DIR --masks DIR --name NAME",
+            ],
+        )
+
+
+@app.command(
+    epilog=example(
+        "lesionseg report --compare frozen,finetuned",
+        "lesionseg report --compare frozen,finetuned,other-tool --format md --format latex",
+    )
+)
 def report(
     compare: Annotated[str, typer.Option(help="Names of runs, with commas.")],
     runs: Runs = Path("runs"),
@@ -154,6 +199,10 @@ def report(
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
+    at_model_size: AtModelSize = False,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="html (default), md, latex or csv; may be repeated.")
+    ] = None,
 ) -> None:
     """Compare runs on the same cases: one self-contained HTML, CSVs and PNGs. Scores runs first where needed."""
     from lesionseg import api, console
@@ -161,13 +210,13 @@ def report(
 
     names = [name.strip() for name in compare.split(",") if name.strip()]
     folder = output or runs / ("report-" + "-".join(names))
-    folders = [runs / name for name in names]
+    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
     with telling("") as warn, console.counter(out, "scoring") as progress:
-        results, files = api.compare(
-            folders, folder, manifest=manifest, root=root, split=split, progress=progress, warn=warn
-        )
+        more |= {"progress": progress, "warn": warn}
+        results, files = api.compare([runs / name for name in names], folder, formats=formats or ("html",), **more)
     out.print(render_terminal(results))
-    say(f"report -> {escape(str(files.html))}")
+    for path in files.documents or files.tables[:1]:
+        say(f"report -> {escape(str(path))}")
 
 
 @app.command(

@@ -82,6 +82,48 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         cli.main()
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["evaluate"], "either a run or the masks of another tool"),
+        (["evaluate", "--model", "x", "--predictions", "y"], "either a run or the masks of another tool"),
+        (["evaluate", "--predictions", "y"], "scored against true masks"),
+        (["report", "--compare", "x", "--format", "docx"], "no report format docx"),
+    ],
+)
+def test_what_cannot_be_evaluated(
+    words: list[str], part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lesionseg", *words])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert part in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_tools_and_papers(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = str(tiny.folders.test_masks)
+    commands = [
+        ["evaluate", "--predictions", masks, "--masks", masks, "--name", "first"],
+        ["evaluate", "--predictions", masks, "--manifest", str(tiny.manifest), "--name", "second"],
+        ["report", "--compare", "first,second", "--format", "md", "--format", "latex", "--output", "paper"],
+    ]
+    monkeypatch.chdir(tmp_path)
+    for words in commands:
+        monkeypatch.setattr(sys, "argv", ["lesionseg", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "first reaches a mean Dice of 1.0000 on 4 test photos" in told
+    assert "report -> paper/report.md report -> paper/report.tex" in told
+    assert {"report.md", "report.tex", "paired.csv"} <= {path.name for path in (tmp_path / "paper").iterdir()}
+    assert not (tmp_path / "paper/report.html").exists()
+
+
 def test_the_whole_way(tiny, tmp_path: Path) -> None:
     photos = tiny.folders
     paired = lesionseg(

@@ -12,16 +12,9 @@ from PIL import Image
 
 from lesionseg.data.images import encode_jpeg, encode_mask_png, encode_probability_png
 from lesionseg.errors import ComparisonError, RunError
-from lesionseg.evaluation.figures import (
-    EXTRA,
-    MISSED,
-    PALETTE,
-    dice_scatter,
-    loss_curves,
-    overlap_curves,
-    pick_cases,
-    sample_panels,
-)
+from lesionseg.evaluation.drawing import PALETTE
+from lesionseg.evaluation.figures import dice_scatter, loss_curves, overlap_curves, pick_cases
+from lesionseg.evaluation.panels import EXTRA, MISSED, sample_panels
 from lesionseg.evaluation.runs import HISTORY, RunResult
 from lesionseg.records import Case
 

@@ -2,85 +2,22 @@
 
 import csv
 import io
-import json
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
+from scored_runs import COUNT, IDS, truth_of, write_cases, write_run
 
 from lesionseg import RESEARCH_USE
-from lesionseg.data.images import encode_jpeg, encode_mask_png, encode_probability_png
-from lesionseg.errors import ComparisonError, OutputError
-from lesionseg.evaluation import figures
-from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, confusion, score_row, soft_dice, soft_iou
+from lesionseg.data.images import encode_mask_png
+from lesionseg.errors import ComparisonError, ConfigError, OutputError
+from lesionseg.evaluation import figures, panels, plots
+from lesionseg.evaluation.columns import SCORES
 from lesionseg.evaluation.report import render_terminal, write_report
-from lesionseg.evaluation.runs import HISTORY, SCORES, load_run
-from lesionseg.records import Case
 
 HOSTILE = "<script>alert(1)</script>"
-SIZE = (18, 24)
-COUNT = 7
-IDS = ("<b>bold", *(f"ISIC_{i:07d}" for i in range(1, COUNT)))
-
-
-def truth_of(index):
-    mask = np.zeros(SIZE, bool)
-    mask[4:14, 5 : 12 + index] = True
-    return mask
-
-
-def write_cases(folder):
-    found = {}
-    for index, case_id in enumerate(IDS):
-        image, mask = folder / f"{index}.jpg", folder / f"{index}.png"
-        image.write_bytes(encode_jpeg(np.random.default_rng(index).integers(0, 255, (*SIZE, 3), np.uint8)))
-        mask.write_bytes(encode_mask_png(truth_of(index)))
-        found[case_id] = Case(case_id, image, mask, split="test")
-    return found
-
-
-def write_scores(place, name, ids, *, noise, seed=0, group="", labels=None):
-    (place / "probabilities").mkdir(parents=True)
-    rows = []
-    for index, case_id in ids.items():
-        truth, rng = truth_of(index), np.random.default_rng((index, seed))
-        p = np.clip(truth * 0.8 + 0.1 + noise * rng.standard_normal(SIZE), 0, 1).astype(np.float32)
-        (place / "probabilities" / f"{case_id}.png").write_bytes(encode_probability_png(p))
-        row = score_row(confusion(case_id, p >= 0.5, truth))
-        row |= {"soft_dice": soft_dice(p, truth), "soft_iou": soft_iou(p, truth), "lesion_fraction": truth.mean()}
-        rows.append(row | {"group": group or case_id} | (labels or {}))
-    table = pd.DataFrame(rows)
-    table.to_csv(place / "per_image.csv", index=False, quoting=csv.QUOTE_ALL)
-    summary = {"run": name, "split": "test", "n": len(rows), "threshold": 0.5, "checkpoint": "best"}
-    summary |= {"model_sha256": "m" * 64, "manifest_sha256": "f" * 64, "empty_mask_policy": EMPTY_MASK_POLICY}
-    summary["means"] = {score: table[score].mean() for score in SCORES}
-    (place / "summary.json").write_text(json.dumps(summary))
-
-
-def write_run(folder, *, name=None, noise=0.3, epochs=12, manifest="toy", ids=None, **scores):
-    """A run folder with scores on the split ``test``, read back."""
-    name = name or folder.name
-    write_scores(
-        folder / "evaluation" / "test", name, dict(enumerate(IDS)) if ids is None else ids, noise=noise, **scores
-    )
-    curves = {column: np.random.default_rng((7, i)).random(epochs) for i, column in enumerate(HISTORY)}
-    pd.DataFrame(curves).assign(epoch=np.arange(1, epochs + 1)).to_csv(folder / "history.csv", index=False)
-    parts = {"encoder": 2223872, "decoder": 1594314, "total": 3818186, "trainable": 1591314, "non_trainable": 2226872}
-    info = {"name": name, "created": "2025-01-01T00:00:00+00:00", "status": "finished", "parameters": parts}
-    info |= {"versions": {"torch": "2.9"}, "hardware": {"device": "cpu"}}
-    info |= {"encoder_weights": {"source": "imagenet", "sha256": "e" * 64}}
-    info["manifest"] = {"name": manifest, "sha256": "f" * 64, "train": 3, "val": 1}
-    rates = {"encoder_lr": 0 if noise > 0.2 else 1e-4, "decoder_lr": 0.01}
-    info["config"] = {
-        "data": {"manifest": "toy.csv", "root": None},
-        "optim": rates | {"loss": "bce"},
-        "loop": {"epochs": 12},
-    }
-    (folder / "run.json").write_text(json.dumps(info))
-    return load_run(folder, "test")
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +37,11 @@ def cases(tmp_path):
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """``make("frozen", noise=...)`` writes a run; figures are not drawn, as these tests look at words and numbers."""
-    for name in ("loss_curves", "overlap_curves", "dice_scatter", "sample_panels"):
-        monkeypatch.setattr(figures, name, lambda *_: encode_mask_png(truth_of(0)))
+    drawn = {figures: ("loss_curves", "overlap_curves", "dice_scatter"), panels: ("sample_panels",)}
+    drawn[plots] = ("dice_violins", "calibration_curves", "subgroup_forest")
+    for module, names in drawn.items():
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *_: encode_mask_png(truth_of(0)))
 
     def one(folder, **options):
         return write_run(tmp_path / "runs" / folder, **options)
@@ -128,7 +68,7 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
         elif tag == "small":
             self.tables[-1][-1][-1] += "|"
-        if tag in ("meta", "img"):
+        if tag in ("meta", "img", "input"):
             self._stack.pop()
 
     def handle_endtag(self, tag):
@@ -137,7 +77,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._stack and self._stack[-1] in ("td", "th", "small"):
             self.tables[-1][-1][-1] += data.replace("\u00ad", "")
-        if "style" not in self._stack and "head" not in self._stack and data.strip():
+        if not {"style", "script", "head"} & set(self._stack) and data.strip():
             self.words.append(data.strip())
 
     def table(self, column):
@@ -155,11 +95,15 @@ def four(text):
 
 def test_files(two):
     _, files = two
-    assert [path.name for path in files.tables] == ["final_table.csv", "epochs.csv", "per_image.csv", "paired.csv"]
+    assert [path.name for path in files.tables] == [
+        *("final_table.csv", "epochs.csv", "per_image.csv", "paired.csv"),
+        *("subgroups.csv", "largest_differences.csv", "calibration.csv", "thresholds.csv"),
+    ]
     assert [path.name for path in files.figures] == [
-        *("loss.png", "dice_iou.png", "paired_dice.png"),
+        *("loss.png", "dice_iou.png", "paired_dice.png", "violin.png", "calibration.png", "subgroups.png"),
         *("samples_best.png", "samples_median.png", "samples_worst.png"),
     ]
+    assert files.documents == (files.html,)
     for path in files.figures:
         with Image.open(path) as image:
             assert image.format == "PNG"
@@ -172,10 +116,13 @@ def test_html_needs_no_other_file(two):
     _, files = two
     text = files.html.read_text(encoding="utf-8")
     page = Page(text)
-    sources = [attrs.get("src") or attrs.get("href") for _, attrs in page.tags if {"src", "href"} & set(attrs)]
-    assert len(sources) == 6
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
+    # The scatter is drawn in the page, so that its points can be hovered over.
+    assert [source.partition(",")[0] for source in sources] == ["data:image/png;base64"] * 8 + [
+        "data:image/webp;base64"
+    ] * COUNT
+    assert all(attrs["href"].startswith("#case-") for _, attrs in page.tags if "href" in attrs)
+    assert not {"link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     assert "http://" not in text
     assert "https://" not in text
     assert "@import" not in text
@@ -341,7 +288,7 @@ def test_hostile_names_are_only_text(make, cases, tmp_path):
     assert "<b>" not in text
     assert page.tables[0][1][0] == HOSTILE
     assert any("<b>bold" in words for words in page.words)
-    assert not {"script", "b"} & {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags if tag in ("script", "b")] == ["script"]
     rows = read_csv(files.tables[2])
     evil = [row for row in rows if row["run"] == HOSTILE]
     assert len(evil) == COUNT
@@ -401,6 +348,36 @@ def test_output_must_be_a_folder(two, cases, tmp_path):
     with pytest.raises(OutputError, match=r"report\.html is a file, not a folder"):
         write_report(results, cases, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_formats(make, cases, tmp_path):
+    results = [make("frozen"), make("fine_tuned", noise=0.15)]
+    files = write_report(results, cases, tmp_path / "papers", formats=["md", "latex", "csv"])
+    assert [path.name for path in files.documents] == ["report.md", "report.tex"]
+    assert files.html is None
+    markdown, latex = (path.read_text(encoding="utf-8") for path in files.documents)
+    row = read_csv(files.tables[0])[1]
+    assert f"{four(row['dice'])} ({four(row['dice_low'])}–{four(row['dice_high'])})" in markdown
+    assert f"{four(row['dice'])} ({four(row['dice_low'])}--{four(row['dice_high'])})" in latex
+    assert r"fine\_tuned" in markdown
+    for figure in files.figures:
+        assert f"({figure.name})" in markdown
+        assert f"{{{figure.name}}}" in latex
+    bare = write_report(results, cases, tmp_path / "bare", formats=["csv"])
+    assert (bare.documents, bare.figures) == ((), ())
+    with pytest.raises(ConfigError, match="no report format docx"):
+        write_report(results, cases, tmp_path / "x", formats=["docx"])
+
+
+def test_a_large_comparison_stays_small():
+    # The page holds a choice of very many cases, and the worst of them all.
+    from lesionseg.evaluation.gallery import _choose
+
+    chosen = _choose(np.arange(10_000), 300)
+    assert len(chosen) == len(set(chosen)) == 300
+    assert chosen[:150].tolist() == list(range(150))
+    assert chosen[-1] == 9999
+    assert _choose(np.arange(7), 300).tolist() == list(range(7))
 
 
 def rendered(results, width):

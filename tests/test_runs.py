@@ -9,18 +9,18 @@ import pytest
 
 from lesionseg.data.images import encode_probability_png
 from lesionseg.errors import ComparisonError, RunError
+from lesionseg.evaluation.columns import SCORES
+from lesionseg.evaluation.comparable import check_comparable
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, confusion, score_row, soft_dice, soft_iou
+from lesionseg.evaluation.reading import shorten
 from lesionseg.evaluation.runs import (
     HISTORY,
-    SCORES,
-    check_comparable,
     epoch_table,
     groups_of,
     load_info,
     load_run,
     per_image_table,
     scores_of,
-    shorten,
 )
 
 IDS = ("0000012", "NA", "ISIC_0000003", "1e5")

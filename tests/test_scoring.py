@@ -16,6 +16,8 @@ from lesionseg.records import Case
 
 MEANS = ["dice", "iou", "accuracy", "sensitivity", "specificity", "thresholded_iou", "soft_dice", "soft_iou"]
 COLUMNS = ["case_id", *MEANS, "tp", "fp", "fn", "tn", "lesion_fraction", "group"]
+OUTLINES = ["hausdorff95", "surface_distance", "surface_dice", "boundary_iou", "area_error"]
+FURTHER = [*OUTLINES, "ece", "ita", "hair", "ruler", "aspect"]
 
 
 class RedChannel:
@@ -81,7 +83,7 @@ def test_scores_are_those_counted_by_hand(run, cases):
     folder = score(run, cases)
     assert folder == run / "evaluation" / "test"
     rows = rows_of(folder)
-    assert list(rows["half"]) == [*COLUMNS, "age", "diagnosis"]
+    assert list(rows["half"]) == [*COLUMNS, "age", "diagnosis", *FURTHER]
     half = rows["half"]
     # Columns 0 to 3 predicted with 0.8, columns 2 to 5 true: 16 pixels each of tp, fp, fn and tn.
     assert [half[name] for name in ("tp", "fp", "fn", "tn")] == ["16"] * 4
@@ -109,7 +111,10 @@ def test_the_summary_is_the_mean_of_the_rows(run, cases):
     summary = json.loads((folder / "summary.json").read_text())
     rows = rows_of(folder)
     means = summary.pop("means")
-    assert list(means) == MEANS
+    assert list(means) == [*MEANS, *OUTLINES, "ece", "ece_of_all"]
+    # Photos of one size weigh the same in both; errors of opposite sign cancel in the second.
+    assert means.pop("ece_of_all") <= means["ece"]
+    assert len(summary.pop("masks_sha256")) == 64
     for name, mean in means.items():
         assert mean == pytest.approx(sum(float(row[name]) for row in rows.values()) / 3, rel=1e-15)
     assert means["dice"] == 0.5
@@ -121,6 +126,8 @@ def test_the_summary_is_the_mean_of_the_rows(run, cases):
         "checkpoint": "epoch-0042",
         "model_sha256": "a" * 64,
         "manifest_sha256": "b" * 64,
+        "size": "own",
+        "probabilities": True,
         "empty_mask_policy": EMPTY_MASK_POLICY,
     }
 
@@ -191,7 +198,9 @@ def test_a_new_evaluation_takes_the_place_of_the_old(run, cases):
     folder = score(run, cases)
     (folder / "notes.txt").touch()
     score(run, cases[:1])
-    assert names_in(folder) == ["notes.txt", "per_image.csv", "probabilities", "summary.json"]
+    assert names_in(folder) == [
+        *("calibration.csv", "notes.txt", "per_image.csv", "probabilities", "summary.json", "thresholds.csv")
+    ]
     assert names_in(folder / "probabilities") == ["half.png"]
     assert list(rows_of(folder)) == ["half"]
 

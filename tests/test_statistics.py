@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesionseg.evaluation import statistics
+from lesionseg.evaluation.comparison import format_p, verdict
 from lesionseg.evaluation.statistics import (
     Comparison,
     PairedDifference,
     bootstrap_mean,
     compare_all,
-    format_p,
     holm,
     paired_difference,
-    verdict,
 )
 
 SCORES = np.random.default_rng(5).random(80)
@@ -103,9 +102,16 @@ def test_zero_differences_are_left_out_of_the_test():
     assert with_ties.ties == 3
 
 
+def test_effect_size_by_hand():
+    # Ranks of the differences 0.1, 0, -0.1 and 0.3 without the zero: 1.5, 1.5 and 3.
+    d = paired_difference([0.9, 0.8, 0.5, 0.7], [0.8, 0.8, 0.6, 0.4], draws=10)
+    assert d.effect_size == pytest.approx((1.5 - 1.5 + 3) / 6)
+    assert paired_difference(SCORES + 0.1, SCORES, draws=10).effect_size == 1
+
+
 def test_equal_runs():
     d = paired_difference(SCORES, SCORES)
-    assert d == PairedDifference(80, 0.0, 0.0, 0.0, 1.0, 0, 80, 0)
+    assert d == PairedDifference(80, 0.0, 0.0, 0.0, 1.0, 0, 80, 0, 0.0)
 
 
 def test_rounding_is_a_tie():
@@ -131,6 +137,8 @@ def test_antisymmetric_and_without_warnings(pairs):
     assert there.p_value == pytest.approx(back.p_value)
     assert (there.wins, there.losses) == (back.losses, back.wins)
     assert there.mean_difference == pytest.approx(-back.mean_difference)
+    assert there.effect_size == pytest.approx(-back.effect_size)
+    assert -1 <= there.effect_size <= 1
     assert -1 <= there.low <= there.high <= 1
     assert 0 <= there.p_value <= 1
     assert there.wins + there.ties + there.losses == there.n
@@ -181,7 +189,7 @@ def test_compare_all_pairs():
 
 
 def pair(low, high, p_value, *, mean=0.012, ties=0, names=("fine", "frozen"), p_holm=None):
-    difference = PairedDifference(339, mean, low, high, p_value, 200, ties, 139)
+    difference = PairedDifference(339, mean, low, high, p_value, 200, ties, 139, 0.2)
     return Comparison(*names, difference, p_value if p_holm is None else p_holm)
 
 

@@ -1,42 +1,28 @@
-"""Paired comparison of runs on the same photos: bootstrap intervals, Wilcoxon test, Holm correction, and a verdict."""
+"""Paired differences on the same photos: bootstrap intervals, Wilcoxon test, effect size, Holm correction."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.evaluation.runs import SCORES, RunResult, groups_of, scores_of
-
 __all__ = [
-    "COMPARED",
     "DRAWS",
     "Comparison",
     "PairedDifference",
     "bootstrap_mean",
     "compare_all",
-    "compare_runs",
-    "final_table",
-    "format_p",
     "holm",
     "paired_difference",
-    "paired_table",
-    "verdict",
 ]
-
-COMPARED = ("dice", "iou")
-"""Scores that get intervals and tests."""
 
 DRAWS = 10_000
 """Bootstrap resamples; the interval's ends then move by about 1 % of its width from seed to seed."""
 
 _LEVEL = 0.95
-_ALPHA = 0.05
 # Indices drawn at once: 16 MB of int64, whatever the number of photos.
 _CHUNK = 2_000_000
 # Scores are fractions of pixel counts; below this, differences are rounding and must count as ties.
@@ -55,6 +41,8 @@ class PairedDifference:
         low, high: its 95 % percentile bootstrap interval.
         p_value: two-sided Wilcoxon signed-rank test of ``a - b``, in [0, 1].
         wins, ties, losses: photos on which ``a`` is higher than, equal to and lower than ``b``.
+        effect_size: matched-pairs rank-biserial correlation, in [-1, 1] (Kerby 2014, doi:10.2466/11.IT.3.1): the part
+            of the signed ranks in favour of ``a`` less the part in favour of ``b``; 0 without any difference.
     """
 
     n: int
@@ -65,6 +53,7 @@ class PairedDifference:
     wins: int
     ties: int
     losses: int
+    effect_size: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +109,17 @@ def paired_difference(
     difference = np.round(left - right, _DECIMALS)
     sums, counts = _by_group(difference, groups)
     low, high = _interval(sums, counts, draws, seed)
+    independent = np.round(sums / counts, _DECIMALS)
     return PairedDifference(
         n=difference.size,
         mean_difference=float(difference.mean()),
         low=low,
         high=high,
-        p_value=_signed_rank(np.round(sums / counts, _DECIMALS)),
+        p_value=_signed_rank(independent),
         wins=int((difference > 0).sum()),
         ties=int((difference == 0).sum()),
         losses=int((difference < 0).sum()),
+        effect_size=_rank_biserial(independent),
     )
 
 
@@ -210,74 +201,11 @@ def _signed_rank(differences: Values) -> float:
     return min(1.0, float(wilcoxon(signed).pvalue))
 
 
-def compare_runs(results: Sequence[RunResult]) -> dict[str, list[Comparison]]:
-    """Score of ``COMPARED`` -> every pair of runs, the run with the higher mean Dice first.
+def _rank_biserial(differences: Values) -> float:
+    from scipy.stats import rankdata
 
-    Args:
-        results: runs that were scored on the same cases.
-    """
-    ranked = sorted(results, key=lambda result: -float(result.per_image["dice"].mean()))
-    groups = groups_of(results[0])
-    return {name: compare_all(scores_of(ranked, name), groups=groups) for name in COMPARED}
-
-
-def final_table(results: Sequence[RunResult]) -> pd.DataFrame:
-    """One row per run: settings, finished epochs, last validation loss, and the mean of every score over the photos.
-
-    The scores of ``COMPARED`` have the ends of their 95 % bootstrap interval in ``*_low`` and ``*_high``.
-    """
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        config, groups = result.info["config"], groups_of(result)
-        row = {"run": result.name, **{key: config["optim"][key] for key in ("encoder_lr", "decoder_lr", "loss")}}
-        row |= {"epochs": len(result.history), "epochs_planned": int(config["loop"]["epochs"])}
-        row["last_val_loss"] = float(result.history["val_loss"].iloc[-1])
-        for name in SCORES:
-            row[name] = float(result.per_image[name].mean())
-            if name in COMPARED:
-                values = scores_of([result], name)[result.name]
-                row[name], row[f"{name}_low"], row[f"{name}_high"] = bootstrap_mean(values, groups=groups)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def paired_table(comparisons: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
-    """One row per score and pair of runs; differences are ``run_a - run_b``, p-values corrected within the score."""
-    columns = ("metric", "run_a", "run_b", "n", "mean_difference", "low", "high", "p_value", "p_holm")
-    rows = [
-        (metric, c.a, c.b, d.n, d.mean_difference, d.low, d.high, d.p_value, c.p_holm, d.wins, d.ties, d.losses)
-        for metric, pairs in comparisons.items()
-        for c in pairs
-        for d in (c.difference,)
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "wins", "ties", "losses"])
-
-
-def format_p(p_value: float) -> str:
-    """``p < 0.001`` or ``p = 0.012``."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
-def verdict(dice: Sequence[Comparison], photos: str) -> str:
-    """What the comparison found, in a sentence that claims no more than interval and test allow.
-
-    Args:
-        dice: at least one pair of runs, the first being the best run against the runner-up.
-        photos: what they were scored on, for example ``339 test photos``.
-    """
-    best, d = dice[0], dice[0].difference
-    runs = len({name for pair in dice for name in (pair.a, pair.b)})
-    corrected = ", Holm-corrected" if len(dice) > 1 else ""
-    found = f"95 % interval {d.low:.4f} to {d.high:.4f}, Wilcoxon {format_p(best.p_holm)}{corrected}"
-    both = f"{best.a} and {best.b}" + (f", the two best of {runs} runs," if runs > 2 else "")
-    if d.ties == d.n:
-        return f"{both} have the same Dice on each of the {photos}."
-    outside, significant = not d.low <= 0 <= d.high, best.p_holm < _ALPHA
-    if not outside and not significant:
-        gap = f"the mean difference is {d.mean_difference:.4f} ({found})"
-        return f"{both} cannot be told apart by their Dice on {photos}: {gap}."
-    lead = best.a + (f", the best of {runs} runs," if runs > 2 else "")
-    higher = f"{lead} scores {d.mean_difference:.4f} higher in Dice than {best.b} on {photos} ({found})"
-    if outside and significant:
-        return f"{higher}."
-    return f"{higher}; interval and test disagree at the {_ALPHA * 100:g} % level, so this is not settled."
+    signed = differences[differences != 0]
+    if signed.size == 0:
+        return 0.0
+    ranks = rankdata(np.abs(signed))
+    return float((ranks * np.sign(signed)).sum() / ranks.sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -12,30 +11,59 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from typing import Any, Protocol
 
-from lesionseg.data.images import encode_probability_png, read_bytes, resize_probability, write_atomic
+from lesionseg.data.images import (
+    decode_photo,
+    encode_probability_png,
+    read_bytes,
+    resize_mask,
+    resize_probability,
+    write_atomic,
+)
 from lesionseg.errors import DataError, ImageError, OutputError
-from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, METRICS, confusion, score_row, soft_dice, soft_iou
+from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
+from lesionseg.evaluation.scoring import Scored, score_case, write_evaluation
+from lesionseg.evaluation.traits import TRAIT_SIDE, photo_traits
 from lesionseg.inference.predictor import Predictor, load_predictor
 from lesionseg.inference.stages import Decoded, decode, infer, overlapped
 from lesionseg.records import THRESHOLD, BoolMask, Case, Prediction, Probability
-from lesionseg.tables import encode_table
 
-__all__ = ["score_run"]
+__all__ = ["AT_MODEL_SIZE", "Ready", "Source", "evaluate_cases", "score_run"]
 
-_MEANS = (*METRICS, "soft_dice", "soft_iou")
-_COLUMNS = ("case_id", *_MEANS, "tp", "fp", "fn", "tn", "lesion_fraction", "group")
+AT_MODEL_SIZE = "-at-model-size"
+"""What the name of such an evaluation ends in."""
+
 _NAME_BYTES = 200
-
-Row = dict[str, float | str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ready:
+class Ready:
+    """A case, read and waiting for its prediction.
+
+    Attributes:
+        truth: ``bool H W``, at the size that is scored.
+        photo: the photo's bytes, or None where there is none.
+        width, height: of the photo, in pixels.
+        given: what the source needs to predict it.
+    """
+
     case: Case
-    decoded: Decoded
     truth: BoolMask
+    photo: bytes | None
+    width: int
+    height: int
+    given: Any
+
+
+class Source(Protocol):
+    """Where predictions come from: a model, or the files of another tool."""
+
+    def prepare(self, case: Case) -> Ready | list[str]:
+        """Reads a case, side by side with others; or what is wrong with it."""
+
+    def predict(self, ready: Ready) -> Probability:
+        """``float32 h w`` in [0, 1] at any size, one case at a time, in order."""
 
 
 def score_run(
@@ -46,14 +74,17 @@ def score_run(
     manifest_sha256: str,
     predictor: Predictor | None = None,
     threshold: float = THRESHOLD,
+    at_model_size: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Predicts cases and compares them with their masks, at the masks' own size.
 
     Writes into ``run/evaluation/<split>``, in place of an earlier evaluation:
 
-    - ``per_image.csv``: case id, the metrics, counts of pixels, the true mask's part of the photo, group, labels;
-    - ``probabilities/<case_id>.png``: 8-bit grey, at the mask's size;
+    - ``per_image.csv``: case id, the metrics, counts of pixels, the true mask's part of the photo, group, labels,
+      distances of the outlines, calibration error, traits of the photo;
+    - ``calibration.csv`` and ``thresholds.csv``: over all photos;
+    - ``probabilities/<case_id>.png``: 8-bit grey, at the size that was scored;
     - ``summary.json``: what was scored with what, and the means of the per-image values; written last.
 
     Args:
@@ -63,6 +94,8 @@ def score_run(
         manifest_sha256: of the manifest that the cases come from.
         predictor: by default the run's best checkpoint.
         threshold: lesion where the probability is at least this.
+        at_model_size: bring the masks to the model's input size instead, as many papers do; nearest neighbour. The
+            name of the evaluation then ends in ``AT_MODEL_SIZE``.
         progress: called with (done, total) after each case.
 
     Returns:
@@ -74,35 +107,80 @@ def score_run(
         OutputError: the run folder cannot be written to.
         NonFiniteError: the model gives NaN.
     """
-    if not cases or not _is_plain(split):
-        what = f"the split {split!r} cannot be a folder's name" if cases else "there is no case to score"
-        raise DataError(what, fix="name a split of the manifest")
+    _check_request(cases, split)
     model = predictor or load_predictor(run)
-    place = run / "evaluation" / split
-    with _staging(run) as maps:
-        rows, problems = _score(cases, model, threshold, maps, progress)
-        if problems:
-            raise DataError(
-                f"{run.name}: not every case of {split} can be scored",
-                problems=problems,
-                fix="correct these in the manifest or replace their files",
-            )
-        _replace_maps(maps, place)
-    labels = sorted({name for case in cases for name in case.labels})
-    write_atomic(place / "per_image.csv", encode_table([*_COLUMNS, *labels], rows))
-    summary = {
+    facts = {
         "run": run.resolve().name,
-        "split": split,
-        "n": len(rows),
+        "split": split + AT_MODEL_SIZE * at_model_size,
         "threshold": threshold,
         "checkpoint": model.checkpoint,
         "model_sha256": model.sha256,
         "manifest_sha256": manifest_sha256,
-        "means": {name: fmean(float(row[name]) for row in rows) for name in _MEANS},
-        "empty_mask_policy": EMPTY_MASK_POLICY,
+        "size": [model.height, model.width] if at_model_size else "own",
     }
-    write_atomic(place / "summary.json", json.dumps(summary, indent=1).encode())
+    return evaluate_cases(run, cases, _Model(model, at_model_size), facts, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    predictor: Predictor
+    at_model_size: bool
+
+    def prepare(self, case: Case) -> Ready | list[str]:
+        prepared = _prepare(case, self.predictor)
+        if self.at_model_size and isinstance(prepared, Ready):
+            small = resize_mask(prepared.truth, self.predictor.height, self.predictor.width)
+            return Ready(case, small, prepared.photo, prepared.width, prepared.height, prepared.given)
+        return prepared
+
+    def predict(self, ready: Ready) -> Probability:
+        decoded: Decoded = ready.given
+        return infer(decoded, self.predictor)
+
+
+def evaluate_cases(
+    run: Path,
+    cases: Sequence[Case],
+    source: Source,
+    facts: dict[str, Any],
+    *,
+    probabilities: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Scores what a source predicts, and writes the evaluation as ``score_run`` tells.
+
+    Args:
+        run: an existing folder.
+        cases: at least one.
+        source: predicts them.
+        facts: for ``summary.json``; ``split`` names the evaluation, ``threshold`` is applied.
+        probabilities: whether the source gives any, or bare masks.
+        progress: called with (done, total) after each case.
+
+    Raises:
+        DataError: listing every case that cannot be scored; an earlier evaluation stays as it was.
+        OutputError: the folder cannot be written to.
+    """
+    _check_request(cases, facts["split"])
+    place = run / "evaluation" / str(facts["split"])
+    with _staging(run) as maps:
+        scored, problems = _score(cases, source, facts["threshold"], maps, progress)
+        if problems:
+            raise DataError(
+                f"{run.name}: not every case of {facts['split']} can be scored",
+                problems=problems,
+                fix="correct these in the manifest or replace their files",
+            )
+        _replace_maps(maps, place)
+    labels = {name for case in cases for name in case.labels}
+    write_evaluation(place, scored, labels, facts, probabilities=probabilities)
     return place
+
+
+def _check_request(cases: Sequence[Case], split: str) -> None:
+    if not cases or not _is_plain(split):
+        what = f"the split {split!r} cannot be a folder's name" if cases else "there is no case to score"
+        raise DataError(what, fix="name a split of the manifest")
 
 
 @contextmanager
@@ -132,34 +210,33 @@ def _replace_maps(maps: Path, place: Path) -> None:
 
 def _score(
     cases: Sequence[Case],
-    predictor: Predictor,
+    source: Source,
     threshold: float,
     maps: Path,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[Row], list[str]]:
-    """The rows in the cases' order, and what is wrong with any case; once something is, the rest is only checked."""
+) -> tuple[list[Scored], list[str]]:
+    """The scores in the cases' order, and what is wrong with any case; once something is, the rest is only checked."""
     problems = _misnamed(cases)
 
-    def inferred(prepared: Iterable[_Ready | list[str]]) -> Iterator[tuple[_Ready, Probability]]:
+    def inferred(prepared: Iterable[Ready | list[str]]) -> Iterator[tuple[Ready, Probability]]:
         for item in prepared:
             if isinstance(item, list):
                 problems.extend(item)
             elif not problems:
-                yield item, infer(item.decoded, predictor)
+                yield item, source.predict(item)
 
     workers = min(4, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
-    rows = []
+    scored = []
     try:
-        prepared = overlapped(pool, lambda case: _prepare(case, predictor), cases, 2 * workers)
-        scored = overlapped(pool, lambda item: _compare(*item, threshold, maps), inferred(prepared), 2 * workers)
-        for row in scored:
-            rows.append(row)
+        prepared = overlapped(pool, source.prepare, cases, 2 * workers)
+        for one in overlapped(pool, lambda item: _compare(*item, threshold, maps), inferred(prepared), 2 * workers):
+            scored.append(one)
             if progress:
-                progress(len(rows), len(cases))
+                progress(len(scored), len(cases))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return rows, problems
+    return scored, problems
 
 
 def _misnamed(cases: Iterable[Case]) -> list[str]:
@@ -168,7 +245,9 @@ def _misnamed(cases: Iterable[Case]) -> list[str]:
     # An id becomes a file's name and a table's cell, and has to be found again by both.
     problems += [f"{name!r}: cannot name a file and a table cell" for name in counts if not _is_plain(name)]
     labels = {name for case in cases for name in case.labels}
-    return problems + [f"label column {name!r}: a score is called so" for name in sorted(labels.intersection(_COLUMNS))]
+    return problems + [
+        f"label column {name!r}: a score is called so" for name in sorted(labels.intersection((*PER_IMAGE, *FURTHER)))
+    ]
 
 
 def _is_plain(name: str) -> bool:
@@ -176,7 +255,7 @@ def _is_plain(name: str) -> bool:
     return fits and name.isprintable() and not name.startswith(("=", "+", "-", "@"))
 
 
-def _prepare(case: Case, predictor: Predictor) -> _Ready | list[str]:
+def _prepare(case: Case, predictor: Predictor) -> Ready | list[str]:
     problems = []
     decoded, truth = None, None
     try:
@@ -196,13 +275,18 @@ def _prepare(case: Case, predictor: Predictor) -> _Ready | list[str]:
     if truth.shape != (decoded.height, decoded.width):
         sizes = f"{truth.shape[1]} x {truth.shape[0]}, the photo {decoded.width} x {decoded.height}"
         return [f"{case.case_id}: the mask is {sizes} ({case.mask})"]
-    return _Ready(case, decoded, truth)
+    return Ready(case, truth, decoded.data, decoded.width, decoded.height, decoded)
 
 
-def _compare(ready: _Ready, small: Probability, threshold: float, maps: Path) -> Row:
+def _compare(ready: Ready, small: Probability, threshold: float, maps: Path) -> Scored:
     case, truth = ready.case, ready.truth
-    prediction = Prediction(case.case_id, resize_probability(small, *truth.shape))
-    write_atomic(maps / f"{case.case_id}.png", encode_probability_png(prediction.probability))
-    row = score_row(confusion(case.case_id, prediction.mask(threshold), truth))
-    row |= {"soft_dice": soft_dice(prediction.probability, truth), "soft_iou": soft_iou(prediction.probability, truth)}
-    return row | {"lesion_fraction": float(truth.mean()), "group": case.group, **case.labels}
+    probability = small if small.shape == truth.shape else resize_probability(small, *truth.shape)
+    write_atomic(maps / f"{case.case_id}.png", encode_probability_png(probability))
+    traits = None
+    if ready.photo is not None:
+        upright = (ready.height, ready.width)
+        photo = decode_photo(ready.photo, str(case.image), at_least=(TRAIT_SIDE, TRAIT_SIDE), like=upright)
+        traits = photo_traits(photo.pixels, truth)
+    prediction = Prediction(case.case_id, probability)
+    aspect = ready.width / ready.height
+    return score_case(case, prediction, truth, threshold=threshold, traits=traits, aspect=aspect)

@@ -1,0 +1,257 @@
+"""The public functions that score and compare: what ``api`` offers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lesionseg.data.manifest import Manifest
+    from lesionseg.evaluation.report import ReportFiles
+    from lesionseg.evaluation.runs import RunResult
+    from lesionseg.inference.predictor import Predictor
+    from lesionseg.records import Case
+
+__all__ = ["compare", "evaluate", "evaluate_predictions"]
+
+Counted = Callable[[int, int], None]
+Warn = Callable[[str], None]
+
+_IN_TRAINING = ("train", "val")
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+def evaluate(
+    run: Path,
+    *,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str = "test",
+    at_model_size: bool = False,
+    progress: Counted | None = None,
+    warn: Warn = _ignore,
+) -> RunResult:
+    """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
+
+    Another tool's predictions are not scored anew: their scores are read.
+
+    Photos that the run was trained or validated with are refused, unless the split is called train or val.
+
+    Args:
+        run: a run folder, or an exported ``.onnx`` file; its scores go into a folder beside it, called as the file
+            without its suffix.
+        manifest: by default the one that the run was trained with.
+        root: folder that the manifest's relative paths start from.
+        split: which cases.
+        at_model_size: score at the model's input size instead, beside the other evaluation.
+        progress: called with (done, total).
+        warn: told where the training photos are not there to compare with.
+
+    Raises:
+        DataError: listing every photo that has the very pixels of a training photo.
+        LesionsegError: as the run and the data give cause.
+    """
+    from lesionseg.evaluation.runs import is_trained, load_info, load_run
+
+    if run.is_dir() and not is_trained(load_info(run)):
+        return load_run(run, split)
+    from lesionseg.inference.predictor import load_predictor
+    from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
+
+    predictor = load_predictor(run)
+    home = _home(run, predictor)
+    data = _manifest_of(home, manifest, root)
+    name = split + AT_MODEL_SIZE * at_model_size
+    if not _is_scored(home, name, predictor.sha256, data.sha256):
+        if split not in _IN_TRAINING:
+            _refuse_training_photos(home, data, split, warn)
+        if len(predictor.labels.names) > 1:
+            from lesionseg.inference.class_scoring import score_classes
+
+            # First: what is scored counts as scored once the summary below is written.
+            score_classes(predictor, data.split(split), home / "evaluation" / name, progress=progress)
+        score_run(
+            home,
+            data.split(split),
+            split=split,
+            manifest_sha256=data.sha256,
+            predictor=predictor,
+            at_model_size=at_model_size,
+            progress=progress,
+        )
+    return load_run(home, name)
+
+
+def _home(run: Path, predictor: Predictor) -> Path:
+    """The run folder that the scores go to."""
+    if run.is_dir():
+        return run
+    from lesionseg.inference.exported import unpack_run
+    from lesionseg.inference.onnx_predictor import OnnxPredictor
+
+    assert isinstance(predictor, OnnxPredictor)  # noqa: S101 - no other predictor comes from a file
+    return unpack_run(predictor.info, run)
+
+
+def evaluate_predictions(
+    predictions: Path,
+    run: Path,
+    *,
+    masks: Path | None = None,
+    images: Path | None = None,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str = "test",
+    probabilities: bool = False,
+    progress: Counted | None = None,
+    warn: Warn = _ignore,
+) -> RunResult:
+    """Scores masks that any tool has written, at each true mask's own size, into a folder that reports read as a run.
+
+    Args:
+        predictions: a folder with a mask for every case, matched by id.
+        run: the folder to write, for example ``Path("runs/other-tool")``.
+        masks: a folder with the true masks; or else a manifest names them.
+        images: a folder with the photos, for subgroups and pictures; a manifest names them too.
+        manifest, root, split: the cases, as in ``evaluate``; the report then takes this beside runs of the manifest.
+        probabilities: the files are 8-bit grey probability maps and not masks.
+        progress: called with (done, total).
+        warn: told of files that belong to no case.
+
+    Raises:
+        ConfigError: neither masks nor a manifest are given, or both.
+        DataError: listing every case without prediction and every one that cannot be scored.
+    """
+    from lesionseg.evaluation.runs import load_run
+    from lesionseg.inference.outside import match_predictions, score_predictions
+
+    sources = {"predictions": predictions, "manifest": manifest, "root": root, "masks": masks, "images": images}
+    told = {name: None if place is None else str(place) for name, place in sources.items()}
+    cases, sha256 = _cases_outside(told, split, warn)
+    files = match_predictions(predictions, cases, probabilities=probabilities, warn=warn)
+    score_predictions(
+        run,
+        cases,
+        files,
+        split=split,
+        manifest_sha256=sha256,
+        probabilities=probabilities,
+        sources=told,
+        progress=progress,
+    )
+    return load_run(run, split)
+
+
+def _cases_outside(sources: Mapping[str, str | None], split: str, warn: Warn) -> tuple[Sequence[Case], str]:
+    """Cases that another tool's predictions are scored on, and the hash of their manifest or nothing."""
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.data.pairing import Folders, pair_folders
+    from lesionseg.errors import ConfigError
+    from lesionseg.inference.outside import cases_of_masks
+
+    manifest, masks, images = sources["manifest"], sources["masks"], sources["images"]
+    if (manifest is None) == (masks is None):
+        raise ConfigError("predictions are scored against true masks", fix="pass either --masks DIR or --manifest NAME")
+    if manifest is not None:
+        data = read_manifest(manifest, sources["root"])
+        return data.split(split), data.sha256
+    if images is not None:
+        return pair_folders([Folders(split, Path(images), Path(str(masks)))], warn=warn), ""
+    return cases_of_masks(Path(str(masks)), split, warn), ""
+
+
+def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -> None:
+    from lesionseg.data.leaks import refuse_shared
+    from lesionseg.errors import LesionsegError
+    from lesionseg.evaluation.runs import load_info
+
+    known = load_info(run)["manifest"]["sha256"]
+    try:
+        trained = data if data.sha256 == known else _manifest_of(run, None, None)
+    except LesionsegError as error:
+        warn(f"{run}: {split} was not searched for training photos, as these were not found: {error.message}")
+        return
+    if trained.sha256 != known:
+        warn(f"{run}: its manifest {trained.name} has changed since the training")
+    seen = [case for case in trained.cases if case.split in _IN_TRAINING]
+    refuse_shared(
+        data.split(split), seen, f"{run}: {split} holds photos that the run was trained with, by their pixels"
+    )
+
+
+def _manifest_of(run: Path, manifest: str | Path | None, root: str | Path | None) -> Manifest:
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.evaluation.runs import load_info
+
+    if manifest is None:
+        settings = load_info(run)["config"]["data"]
+        manifest, root = settings["manifest"], root or settings["root"]
+    return read_manifest(manifest, root)
+
+
+def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -> bool:
+    from lesionseg.errors import RunError
+    from lesionseg.evaluation.runs import load_run
+
+    try:
+        summary = load_run(run, split).summary
+    except RunError:
+        return False
+    # One of an earlier version lacks what is scored today.
+    if "masks_sha256" not in summary:
+        return False
+    return bool(summary["model_sha256"] == model_sha256 and summary["manifest_sha256"] == manifest_sha256)
+
+
+def compare(
+    runs: Sequence[Path],
+    output: Path,
+    *,
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str = "test",
+    at_model_size: bool = False,
+    formats: Sequence[str] = ("html",),
+    progress: Counted | None = None,
+    warn: Warn = _ignore,
+) -> tuple[list[RunResult], ReportFiles]:
+    """Scores runs where needed and writes one report of them all.
+
+    Args:
+        runs: run folders and exported files.
+        output: the report's folder.
+        manifest, root, split, at_model_size: as in ``evaluate``.
+        formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
+        progress: called with (done, total) while a run is scored.
+        warn: as in ``evaluate``.
+
+    Raises:
+        ConfigError: there is no such format.
+        ComparisonError: the runs were scored on different cases.
+        LesionsegError: as the runs and the data give cause.
+    """
+    from lesionseg.evaluation.report import check_formats, write_report
+
+    # Before what takes minutes.
+    check_formats(formats)
+    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
+    results = [evaluate(run, **more, progress=progress, warn=warn) for run in runs]
+    cases = _pictured_cases(results, manifest, root, split)
+    return results, write_report(results, {case.case_id: case for case in cases}, output, formats=formats)
+
+
+def _pictured_cases(
+    results: Sequence[RunResult], manifest: str | Path | None, root: str | Path | None, split: str
+) -> Sequence[Case]:
+    """The scored cases with their photos, from whichever run knows them; none where all were scored without photos."""
+    for result in results:
+        if result.trained:
+            return _manifest_of(result.folder, manifest, root).split(split)
+    for result in results:
+        if result.info.get("manifest") or result.info.get("images"):
+            return _cases_outside(result.info, split, _ignore)[0]
+    return ()

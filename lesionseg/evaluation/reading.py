@@ -1,0 +1,93 @@
+"""JSON and CSV files of a run, with every fault named instead of raised."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["is_a", "read_json", "read_table", "shorten"]
+
+
+def read_json(path: Path, keys: Mapping[str, tuple[type, ...]], problems: list[str]) -> dict[str, Any]:
+    """A JSON object that holds the dotted ``keys`` with values of those types."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+        return {}
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{path}: not valid JSON ({error})")
+        return {}
+    wrong = [key for key, kinds in keys.items() if not is_a(_look_up(tree, key), kinds)]
+    if wrong:
+        problems.append(f"{path}: missing or of the wrong type: {', '.join(wrong)}")
+    return tree if isinstance(tree, dict) else {}
+
+
+def _look_up(tree: object, dotted: str) -> object:
+    for part in dotted.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def is_a(value: object, kinds: tuple[type, ...]) -> bool:
+    """Whether a JSON value is finite and of one of these types; a boolean is no number."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, kinds) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def read_table(
+    path: Path, numbers: Sequence[str], problems: list[str], key: str = "", maybe: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A CSV whose ``numbers`` columns are finite floats, and ``maybe`` ones too or NaN where there is none.
+
+    Every other column stays text ('0012' and 'NA' survive).
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pandas only warns of rows that are longer than the header, and drops their ends.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig").fillna(
+                ""
+            )
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+        return pd.DataFrame()
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        problems.append(f"{path}: not a valid CSV ({error})")
+        return pd.DataFrame()
+    missing = [name for name in ([key] if key else []) + list(numbers) if name not in frame]
+    if missing or frame.empty:
+        problems.append(f"{path}: lacks the columns {', '.join(missing)}" if missing else f"{path}: has no rows")
+        return pd.DataFrame()
+    for name in numbers:
+        values = np.array([_number(cell) for cell in frame[name]])
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            problems.append(f"{path}: {name} is not a finite number in {shorten([f'row {i + 2}' for i in wrong])}")
+        frame[name] = values
+    for name in maybe:
+        frame[name] = np.array([_number(cell) for cell in frame[name]]) if name in frame else np.nan
+    return frame
+
+
+def _number(cell: object) -> float:
+    try:
+        return float(str(cell))
+    except ValueError:
+        return math.nan
+
+
+def shorten(names: Iterable[str], limit: int = 5) -> str:
+    """``3: A, B, C`` or ``12: A, B, C, D, E and 7 more``."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return f"{len(listed)}: {', '.join(listed[:limit])}{more}"

@@ -1,0 +1,178 @@
+"""Scores masks or probability maps that another tool has written, so that it can stand beside runs in a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from lesionseg import __version__
+from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, read_mask, read_probability, write_atomic
+from lesionseg.data.pairing import case_id_of, list_pictures
+from lesionseg.errors import ImageError, OutputError, PairingError
+from lesionseg.inference.scoring import Ready, evaluate_cases
+from lesionseg.inference.stages import OVERLAY_ENDING, PROBABILITY_ENDING
+from lesionseg.records import THRESHOLD, BoolMask, Case, Probability
+
+__all__ = ["cases_of_masks", "match_predictions", "score_predictions"]
+
+_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
+_SHOWN = 8
+
+Warn = Callable[[str], None]
+
+
+def cases_of_masks(masks: Path, split: str, warn: Warn) -> list[Case]:
+    """A case for each true mask of a folder; its photo is unknown, so the mask stands in its place.
+
+    Raises:
+        PairingError: the folder cannot be read, holds no mask, or two masks share an id.
+    """
+    found = _by_id(list_pictures(masks, _SUFFIXES, warn), masks)
+    return [Case(case_id, path, path, split=split) for case_id, path in sorted(found.items())]
+
+
+def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: bool, warn: Warn) -> dict[str, Path]:
+    """Case id -> the file that another tool has written for it, matched by id as photos and masks are.
+
+    Args:
+        folder: holds ``ID.png``, ``ID_segmentation.png``, ``ID_mask.png`` or, for probability maps,
+            ``ID_probability.png``.
+        cases: those that are scored.
+        probabilities: the files are 8-bit grey probability maps, and not masks.
+        warn: told of predictions that belong to no case.
+
+    Raises:
+        PairingError: listing every case without prediction and every id with several.
+    """
+    files = [p for p in list_pictures(folder, _SUFFIXES, warn) if _is_wanted(p.name, probabilities)]
+    found = _by_id(files, folder)
+    ids = [case.case_id for case in cases]
+    missing = [case_id for case_id in ids if case_id not in found]
+    if missing:
+        raise PairingError(
+            f"{folder} lacks a prediction for {len(missing)} of {len(ids)} cases",
+            problems=missing,
+            fix="predict these too: a photo on which a tool failed counts, with an empty mask",
+        )
+    extra = sorted(found.keys() - set(ids))
+    if extra:
+        more = ", ..." if len(extra) > _SHOWN else ""
+        warn(f"{len(extra)} predictions belong to no case: {', '.join(extra[:_SHOWN])}{more}")
+    return {case_id: found[case_id] for case_id in ids}
+
+
+def _is_wanted(name: str, probabilities: bool) -> bool:
+    # A folder that 'lesionseg predict' wrote holds all kinds side by side.
+    lower = name.lower()
+    other = "_segmentation." in lower if probabilities else lower.endswith(PROBABILITY_ENDING)
+    return not other and not lower.endswith(OVERLAY_ENDING)
+
+
+def _by_id(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        is_map = path.name.lower().endswith(PROBABILITY_ENDING)
+        bare = path.with_name(path.name[: -len(PROBABILITY_ENDING)] + ".png") if is_map else path
+        found[case_id_of(bare)].append(path)
+    doubled = [f"{i}: {', '.join(p.name for p in paths)}" for i, paths in found.items() if len(paths) > 1]
+    if doubled:
+        raise PairingError(f"{folder} holds several files of one id", problems=doubled, fix="keep one file of each")
+    return {case_id: paths[0] for case_id, paths in found.items()}
+
+
+def score_predictions(
+    run: Path,
+    cases: Sequence[Case],
+    files: Mapping[str, Path],
+    *,
+    split: str,
+    manifest_sha256: str = "",
+    probabilities: bool = False,
+    threshold: float = THRESHOLD,
+    sources: Mapping[str, str | None],
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Scores another tool's files at the masks' own size, into a folder that reports read like a run.
+
+    Args:
+        run: the folder; made where it is missing.
+        cases: with masks; one whose photo is its mask has none.
+        files: case id -> mask, or probability map at the size of the mask.
+        split: the evaluation's name.
+        manifest_sha256: of the manifest that the cases come from; empty without one.
+        probabilities: ``files`` are 8-bit grey probability maps.
+        threshold: lesion where the probability is at least this; masks have only 0 and 1.
+        sources: where all this comes from, for ``run.json``: ``predictions``, and ``manifest``, ``root``, ``masks``,
+            ``images`` as far as there are any.
+        progress: called with (done, total) after each case.
+
+    Returns:
+        the folder with the evaluation.
+
+    Raises:
+        DataError: listing every case that cannot be scored.
+        OutputError: the folder holds a training, or cannot be written to.
+    """
+    _make(run)
+    digest = hashlib.sha256()
+    for case_id, path in sorted(files.items()):
+        digest.update(f"{case_id}\t{hashlib.sha256(read_bytes(path)).hexdigest()}\n".encode())
+    facts = {
+        "run": run.resolve().name,
+        "split": split,
+        "threshold": threshold,
+        "checkpoint": "predictions of another tool",
+        "model_sha256": digest.hexdigest(),
+        "manifest_sha256": manifest_sha256,
+        "size": "own",
+    }
+    source = _Files(files, probabilities)
+    place = evaluate_cases(run, cases, source, facts, probabilities=probabilities, progress=progress)
+    info = {"name": run.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"), **sources}
+    write_atomic(run / "run.json", json.dumps({**info, "versions": {"lesionseg": __version__}}, indent=1).encode())
+    return place
+
+
+def _make(run: Path) -> None:
+    if (run / "checkpoints").exists() or (run / "history.csv").exists():
+        raise OutputError(f"{run} is the run of a training", fix="choose another --name for these predictions")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run} cannot be made: {error.strerror}", fix="choose another place") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    files: Mapping[str, Path]
+    probabilities: bool
+
+    def prepare(self, case: Case) -> Ready | list[str]:
+        if case.mask is None:
+            return [f"{case.case_id}: has no mask"]
+        path = self.files[case.case_id]
+        try:
+            truth = read_mask(case.mask)
+            found = read_probability(path) if self.probabilities else read_mask(path).astype(np.float32)
+            photo = None if case.image == case.mask else read_bytes(case.image)
+        except ImageError as error:
+            return [f"{case.case_id}: {error.message}"]
+        if found.shape != truth.shape:
+            sizes = f"{_size(found)}, the true mask {_size(truth)}"
+            return [f"{case.case_id}: the prediction is {sizes} ({path})"]
+        return Ready(case, truth, photo, truth.shape[1], truth.shape[0], found)
+
+    def predict(self, ready: Ready) -> Probability:
+        found: Probability = ready.given
+        return found
+
+
+def _size(picture: BoolMask | Probability) -> str:
+    return f"{picture.shape[1]} x {picture.shape[0]}"
