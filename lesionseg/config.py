@@ -142,6 +142,15 @@ class ModelConfig(_Section):
     """``imagenet`` (downloaded by timm), ``random``, or a safetensors file."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Probability with which Dropout2d drops a decoder channel."""
+    rates: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Of the atrous convolutions of ``name: deeplab``; null takes the paper's 6, 12, 18."""
+
+    @field_validator("rates")
+    @classmethod
+    def _of_deeplab(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        if value is not None and info.data.get("name") != "deeplab":
+            raise ValueError("only model.name=deeplab has atrous convolutions")
+        return value
 
 
 class OptimConfig(_Section):

@@ -251,3 +251,9 @@ def test_is_file(tmp_path: Path) -> None:
     assert is_file(tmp_path / "f")
     assert not is_file(tmp_path)
     assert not is_file(tmp_path / ("x" * 5000))
+
+
+def test_atrous_rates_belong_to_deeplab() -> None:
+    assert load_config({"data": {"manifest": "x"}}, ["model.name=deeplab", "model.rates=[2, 4]"]).model.rates == (2, 4)
+    with pytest.raises(ConfigError, match=r"model.rates: only model.name=deeplab"):
+        load_config({"data": {"manifest": "x"}}, ["model.rates=[2, 4]"])

@@ -38,6 +38,17 @@ class TestContract:
             assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
             assert parameter.requires_grad == (not frozen or not parameter_name.startswith("encoder.")), parameter_name
 
+    def test_a_frozen_encoder_stays_as_it_was(self, name: str, frozen: bool) -> None:
+        model = make(name, frozen).train()
+        before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.rand(2, 3, 64, 64) * 255).square().sum().backward()
+            optimizer.step()
+        moved = [key for key, value in model.encoder.state_dict().items() if not torch.equal(value, before[key])]
+        assert (moved == []) == frozen
+
     def test_dropout_works_in_training_only(self, name: str, frozen: bool) -> None:
         model = make(name, frozen)
         image = torch.rand(2, 3, 64, 64) * 255
@@ -85,6 +96,15 @@ def test_parameter_counts_of_both_regimes() -> None:
         "non_trainable": 0,
     }
     assert frozen == finetuned | {"trainable": 1_594_314, "non_trainable": 2_223_872}
+
+
+def test_the_rates_of_deeplab_are_part_of_it() -> None:
+    spec = ModelSpec("deeplab", 0.1, 3, EncoderSpec(), (2, 4))
+    model = build_model(ModelSpec.from_json(spec.to_json()))
+    rates = [m.dilation[0] for m in model.decoder.modules() if isinstance(m, torch.nn.Conv2d) and m.dilation[0] > 1]
+    assert rates == [2, 4]
+    assert model.spec == spec
+    assert ModelSpec.from_json(make("deeplab", frozen=False).spec.to_json()).rates == ()
 
 
 def test_unknown_model_lists_the_known() -> None:

@@ -45,17 +45,20 @@ class ModelSpec:
         dropout: of the decoder.
         classes: channels of the logits.
         encoder: what the encoder's weights were trained with.
+        rates: of DeepLabV3+'s atrous convolutions; empty for the paper's.
     """
 
     name: str
     dropout: float
     classes: int
     encoder: EncoderSpec
+    rates: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSpec:
         """The inverse of ``to_json``."""
-        return cls(**{**values, "encoder": EncoderSpec.from_json(values["encoder"])})
+        parts = {"encoder": EncoderSpec.from_json(values["encoder"]), "rates": tuple(values.get("rates", ()))}
+        return cls(**{**values, **parts})
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -64,6 +67,7 @@ class ModelSpec:
             "dropout": self.dropout,
             "classes": self.classes,
             "encoder": self.encoder.to_json(),
+            **({"rates": list(self.rates)} if self.rates else {}),
         }
 
 
@@ -107,7 +111,8 @@ def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> Segme
         taps=decoder.TAPS,
         output_stride=getattr(decoder, "OUTPUT_STRIDE", STRIDE),
     )
-    return SegmentationModel(spec, encoder, decoder(spec.dropout, spec.classes))
+    options: dict[str, Any] = {"rates": spec.rates} if spec.rates else {}
+    return SegmentationModel(spec, encoder, decoder(spec.dropout, spec.classes, **options))
 
 
 def count_parameters(model: SegmentationModel) -> dict[str, int]:

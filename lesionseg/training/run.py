@@ -187,9 +187,9 @@ def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationMode
         return build_model(ModelSpec.from_json(checkpoint.model_spec))
     torch.manual_seed(config.loop.seed)
     weights = load_encoder_weights(config.model.encoder_weights)
-    return build_model(
-        ModelSpec(config.model.name, config.model.dropout, len(config.data.class_names), weights.spec), weights
-    )
+    made = config.model
+    spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
+    return build_model(spec, weights)
 
 
 def _datasets(
