@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -243,6 +244,14 @@ def test_published_figures_only_for_their_data(make, cases, tmp_path, manifest, 
         assert [row[-2:] for row in rows] == [["0.7641", "0.6454"], ["0.8295", "0.7239"]]
         assert {cell for row in rows for cell in row[1:-2]} == {"–"}
     assert len(read_csv(files.tables[0])) == 1
+
+
+def test_no_published_figures_beside_scores_on_other_photos(make, cases, tmp_path):
+    run = make("frozen", manifest="isic2016")
+    elsewhere = replace(run, summary={**run.summary, "manifest_sha256": "0" * 64})
+    for result, shown in ((run, True), (elsewhere, False)):
+        page = Page(write_report([result], cases, tmp_path / f"{shown}").html.read_text(encoding="utf-8"))
+        assert any(row[0].startswith("published") for row in page.tables[0]) == shown
 
 
 def test_one_run(make, cases, tmp_path):

@@ -119,7 +119,13 @@ def outline_rows(table: pd.DataFrame) -> list[Row]:
 def published_rows(results: Sequence[RunResult]) -> list[Row]:
     """Figures of the original study, in the cells that it gives."""
     trained = [result for result in results if result.trained]
-    if not trained or any(result.info["manifest"]["name"] != _PUBLISHED_FOR for result in trained):
+    known_for = [
+        # Trained on that set, and scored on it too.
+        result.info["manifest"]["name"] == _PUBLISHED_FOR
+        and result.info["manifest"]["sha256"] == result.summary["manifest_sha256"]
+        for result in trained
+    ]
+    if not known_for or not all(known_for):
         return []
     columns = ("Encoder LR", "Decoder LR", "Loss", "Last val. loss", "Epochs")
     return [
