@@ -15,7 +15,7 @@ import lesionseg
 PACKAGE = Path(lesionseg.__file__).parent
 # From the ground up. A module may import from its own floor and from those below, however deep inside a function.
 FLOORS = (
-    ("__init__", "errors", "records", "config", "tables"),
+    ("__init__", "errors", "records", "config", "tables", "pages"),
     ("data",),
     ("evaluation",),
     ("models",),

@@ -14,6 +14,7 @@ import numpy as np
 
 from lesionseg import RESEARCH_USE
 from lesionseg.data.audit import QUANTILES, Audit, Fingerprint
+from lesionseg.data.examine import same_shape
 from lesionseg.data.findings import KINDS, Finding, Severity
 from lesionseg.data.images import (
     decode_photo,
@@ -25,6 +26,7 @@ from lesionseg.data.images import (
     write_atomic,
 )
 from lesionseg.errors import ImageError, OutputError
+from lesionseg.pages import render_template
 from lesionseg.records import BoolMask, Case, RgbImage
 from lesionseg.tables import encode_table
 
@@ -114,7 +116,7 @@ def thumbnail(case: Case) -> RgbImage | None:
         mask = read_mask(case.mask) if case.mask else None
     except ImageError:
         mask = None
-    if mask is None or not 0.98 < photo.width * mask.shape[0] / (photo.height * mask.shape[1]) < 1.02:
+    if mask is None or not same_shape(photo, mask):
         return small
     return _outlined(small, resize_mask(mask, height, width))
 
@@ -179,18 +181,10 @@ def _uri(case: Case) -> str:
 
 
 def _html(audit: Audit, title: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups = _groups(audit)
     cases = {case.case_id: case for case in audit.cases}
-    return environment.get_template("audit.html").render(
+    return render_template(
+        Path(__file__).parent / "templates" / "audit.html",
         research_use=RESEARCH_USE,
         title=title,
         answer=summary(audit),

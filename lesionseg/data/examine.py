@@ -16,7 +16,7 @@ from lesionseg.data.masks import DecodedMask
 from lesionseg.errors import ImageError
 from lesionseg.records import BoolMask, Case
 
-__all__ = ["Examination", "Failure", "MaskFacts", "PhotoFacts", "examine"]
+__all__ = ["Examination", "Failure", "MaskFacts", "PhotoFacts", "examine", "same_shape"]
 
 _DECODE_SIDE = 256
 
@@ -123,7 +123,7 @@ def examine(case: Case) -> Examination:
             photo = decode_photo(photo_look.data, str(case.image), at_least=least, like=like)
         except ImageError as error:
             failures.append(Failure(case.image, error.message, error.fix))
-    shared = mask is not None and photo is not None and _same_shape(photo, mask.values)
+    shared = mask is not None and photo is not None and same_shape(photo, mask.values)
     contrast = examine_contrast(photo.pixels, mask.values) if photo and mask and shared else None
     return Examination(
         case,
@@ -145,7 +145,7 @@ def _look(path: Path | None) -> _Look:
     return _Look(hashlib.sha256(data).hexdigest(), data)
 
 
-def _same_shape(photo: DecodedPhoto, mask: BoolMask) -> bool:
+def same_shape(photo: DecodedPhoto, mask: BoolMask) -> bool:
     """Whether a mask covers the photo's field of view, at whatever scale: within 2 % of the aspect ratio."""
     height, width = mask.shape
     return bool(0.98 < photo.width * height / (photo.height * width) < 1.02)

@@ -18,6 +18,7 @@ from lesionseg.evaluation.metrics import JACCARD_THRESHOLD
 from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW
+from lesionseg.pages import render_template
 from lesionseg.records import Case
 
 __all__ = ["Figure", "Page", "render_page"]
@@ -60,21 +61,13 @@ def render_page(page: Page) -> str:
     Raises:
         ImageError: a picture of a case cannot be decoded.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from lesionseg.evaluation.gallery import draw_strips
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     strips = draw_strips(page.results, page.cases) if page.cases else []
     script = (_FOLDER / "report.js").read_text(encoding="utf-8").strip()
     final = page.tables["final_table.csv"]
-    return environment.get_template("report.html").render(
+    return render_template(
+        _FOLDER / "report.html",
         research_use=RESEARCH_USE,
         answer=page.answer,
         results=page.results,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lesionseg.models.shuffle import as_shuffle
+
 __all__ = ["BLOCKS", "Block", "NineSkipDecoder", "ShuffleDecoder", "to_shuffle"]
 
 
@@ -90,14 +92,13 @@ def to_shuffle(decoder: NineSkipDecoder) -> ShuffleDecoder:
     made = ShuffleDecoder(decoder.dropout, decoder.classes)
     state = decoder.state_dict()
     for number, block in enumerate(BLOCKS):
-        weight, bias = state.pop(f"blocks.{number}.0.weight"), state.pop(f"blocks.{number}.0.bias")
-        if block.stride == 1:
-            # A transposed convolution of stride 1 is a convolution with the kernel turned by 180 degrees.
-            state[f"blocks.{number}.0.weight"] = weight.transpose(0, 1).flip(2, 3)
-            state[f"blocks.{number}.0.bias"] = bias
-        else:
-            # Kernel equals stride: each input pixel makes its own 2 x 2 outputs, which the shuffle puts in place.
-            state[f"blocks.{number}.0.0.weight"] = weight.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None]
-            state[f"blocks.{number}.0.0.bias"] = bias.repeat_interleave(block.stride**2)
+        place = f"blocks.{number}.0"
+        layer = decoder.get_submodule(place)
+        if not isinstance(layer, nn.ConvTranspose2d):
+            raise TypeError(f"{place} is no transposed convolution but {type(layer).__name__}")
+        del state[f"{place}.weight"], state[f"{place}.bias"]
+        layers = as_shuffle(layer)
+        converted = layers[0] if block.stride == 1 else nn.Sequential(*layers)
+        state |= {f"{place}.{key}": value for key, value in converted.state_dict().items()}
     made.load_state_dict(state)
     return made.train(decoder.training)
