@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "Decoded",
     "Encoded",
     "PredictOptions",
+    "Rendering",
     "decode",
     "encode",
     "infer",
@@ -147,6 +149,38 @@ def infer(decoded: Decoded, predictor: Predictor) -> Probability:
     return probability
 
 
+class Rendering:
+    """One photo's result at the photo's own size; every form of it is made when it is first asked for.
+
+    Args:
+        decoded: the photo.
+        probability: ``float32 h w`` in [0, 1], any size.
+        threshold: lesion where the probability is at least this.
+    """
+
+    def __init__(self, decoded: Decoded, probability: Probability, threshold: float) -> None:
+        self.decoded, self.small, self.threshold = decoded, probability, threshold
+
+    @cached_property
+    def probability(self) -> Probability:
+        """``float32 H W`` in [0, 1]."""
+        return resize_probability(self.small, self.decoded.height, self.decoded.width)
+
+    @cached_property
+    def mask(self) -> BoolMask:
+        """``bool H W``, True = lesion."""
+        return Prediction(self.decoded.name, self.probability).mask(self.threshold)
+
+    @cached_property
+    def photo(self) -> RgbImage:
+        """``uint8 H W 3``, decoded anew: the model's input comes from a reduced scale, drawn upon or not.
+
+        Raises:
+            ImageError: the photo cannot be decoded at its full size.
+        """
+        return decode_photo(self.decoded.data, self.decoded.name).pixels
+
+
 def encode(decoded: Decoded, probability: Probability, threshold: float, endings: Iterable[str]) -> Encoded:
     """Brings a probability to the photo's own size, thresholds it there, and encodes what is asked for.
 
@@ -159,44 +193,30 @@ def encode(decoded: Decoded, probability: Probability, threshold: float, endings
     Raises:
         ImageError: the photo cannot be decoded at its full size.
     """
-    prediction = Prediction(decoded.name, resize_probability(probability, decoded.height, decoded.width))
-    mask = prediction.mask(threshold)
-    lesion = int(np.count_nonzero(mask))
+    made = Rendering(decoded, probability, threshold)
+    lesion = int(np.count_nonzero(made.mask))
     return Encoded(
-        files={ending: OUTPUTS[ending](decoded, prediction.probability, mask) for ending in endings},
+        files={ending: OUTPUTS[ending](made) for ending in endings},
         lesion_pixels=lesion,
-        lesion_fraction=lesion / mask.size,
-        mean_probability=float(prediction.probability.mean(where=mask, dtype=np.float64)) if lesion else None,
+        lesion_fraction=lesion / made.mask.size,
+        mean_probability=float(made.probability.mean(where=made.mask, dtype=np.float64)) if lesion else None,
     )
 
 
-def _mask_png(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
-    return encode_mask_png(mask)
-
-
-def _mask_nifti(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
-    return encode_mask_nifti(mask)
-
-
-def _probability_png(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
-    return encode_probability_png(probability)
-
-
-def _overlay_jpeg(decoded: Decoded, probability: Probability, mask: BoolMask) -> bytes:
+def _overlay_jpeg(made: Rendering) -> bytes:
     # Not every run draws, and scipy takes a fifth of a second to load.
     from lesionseg.inference.overlay import draw_outline
 
-    # Decoded anew: the model's input comes from a reduced scale, with and without an overlay the same.
-    return encode_jpeg(draw_outline(decode_photo(decoded.data, decoded.name).pixels, mask))
+    return encode_jpeg(draw_outline(made.photo, made.mask))
 
 
-OUTPUTS: dict[str, Callable[[Decoded, Probability, BoolMask], bytes]] = {
-    MASK_ENDINGS["png"]: _mask_png,
-    MASK_ENDINGS["nifti"]: _mask_nifti,
-    PROBABILITY_ENDING: _probability_png,
+OUTPUTS: dict[str, Callable[[Rendering], bytes]] = {
+    MASK_ENDINGS["png"]: lambda made: encode_mask_png(made.mask),
+    MASK_ENDINGS["nifti"]: lambda made: encode_mask_nifti(made.mask),
+    PROBABILITY_ENDING: lambda made: encode_probability_png(made.probability),
     OVERLAY_ENDING: _overlay_jpeg,
 }
-"""Ending of a file's name -> its bytes, from the photo, the probability and the mask at the photo's own size."""
+"""Ending of a file's name -> its bytes."""
 
 
 def overlapped(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

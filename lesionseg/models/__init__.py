@@ -12,6 +12,7 @@ from lesionseg.config import STRIDE
 from lesionseg.errors import ConfigError
 from lesionseg.models.deeplab import DeepLabDecoder
 from lesionseg.models.encoder import Encoder
+from lesionseg.models.light import LightDecoder
 from lesionseg.models.pix2pix import Pix2PixDecoder
 from lesionseg.models.unet import NineSkipDecoder, ShuffleDecoder
 from lesionseg.models.weights import EncoderSpec, EncoderWeights, load_encoder_weights
@@ -27,11 +28,12 @@ __all__ = [
     "load_encoder_weights",
 ]
 
-DECODERS: dict[str, type[NineSkipDecoder | Pix2PixDecoder | DeepLabDecoder]] = {
+DECODERS: dict[str, type[NineSkipDecoder | Pix2PixDecoder | DeepLabDecoder | LightDecoder]] = {
     "unet": NineSkipDecoder,
     "unet_shuffle": ShuffleDecoder,
     "pix2pix": Pix2PixDecoder,
     "deeplab": DeepLabDecoder,
+    "light": LightDecoder,
 }
 """Model name -> its decoder."""
 

@@ -1,0 +1,89 @@
+"""A light decoder on MobileNetV2's five resolutions: joined by addition, refined by 3 x 3 convolutions, ended by a
+pixel shuffle; most of its work is done at 1/4 and below.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F  # noqa: N812 - the field's usual name
+from torch import Tensor, nn
+
+__all__ = ["STEPS", "LightDecoder", "Step"]
+
+_DEEP, _CONTEXT = ("block17", 320), 128
+
+
+class Step(NamedTuple):
+    """One resolution on the way up: the encoder tap that joins, its channels, and the decoder's own."""
+
+    skip: str
+    skip_channels: int
+    width: int
+    refinements: int
+
+
+STEPS = (
+    Step("block13", 96, 96, 2),
+    Step("block6", 32, 64, 2),
+    Step("block3", 24, 40, 2),
+    Step("block1", 16, 24, 1),
+)
+
+
+def _refine(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+class _Join(nn.Module):
+    """Doubles the deeper features, adds the skip (as feature pyramids do, arXiv:1612.03144), refines the sum."""
+
+    def __init__(self, inputs: int, step: Step) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(inputs, step.width, 1, bias=False)
+        self.skip = nn.Conv2d(step.skip_channels, step.width, 1, bias=False)
+        self.norm = nn.Sequential(nn.BatchNorm2d(step.width), nn.ReLU(inplace=True))
+        self.refine = nn.Sequential(*(_refine(step.width) for _ in range(step.refinements)))
+
+    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
+        # Reduced before it is enlarged: a quarter of the work.
+        x = F.interpolate(self.deep(deep), scale_factor=2.0, mode="nearest")
+        refined: Tensor = self.refine(self.norm(x + self.skip(skip)))
+        return refined
+
+
+class LightDecoder(nn.Module):
+    """From five of the encoder's taps to logits; the whole picture's mean joins at the deepest one, so that a lesion
+    that fills the frame is seen as a whole.
+
+    Args:
+        dropout: probability with which Dropout2d drops a channel, at the deepest features and before the head.
+        classes: channels of the logits.
+    """
+
+    TAPS = (_DEEP[0], *(step.skip for step in STEPS))
+
+    def __init__(self, dropout: float, classes: int = 1) -> None:
+        super().__init__()
+        self.context = nn.Sequential(
+            nn.Conv2d(_DEEP[1], _CONTEXT, 1, bias=False), nn.BatchNorm2d(_CONTEXT), nn.ReLU(inplace=True)
+        )
+        # No BatchNorm behind the pooling: on a last batch of one image it would have a single value per channel.
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(_DEEP[1], _CONTEXT, 1), nn.ReLU(inplace=True))
+        self.bottom = nn.Sequential(_refine(_CONTEXT), nn.Dropout2d(dropout))
+        widths = (_CONTEXT, *(step.width for step in STEPS))
+        self.joins = nn.ModuleList(_Join(width, step) for width, step in zip(widths, STEPS, strict=False))
+        self.head = nn.Sequential(
+            nn.Dropout2d(dropout), nn.Conv2d(widths[-1], 4 * classes, 3, padding=1), nn.PixelShuffle(2)
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """``N classes H W`` logits from the taps of ``Encoder.forward``."""
+        deep = features[_DEEP[0]]
+        x = self.bottom(self.context(deep) + self.pooled(deep))
+        for join, step in zip(self.joins, STEPS, strict=True):
+            x = join(x, features[step.skip])
+        logits: Tensor = self.head(x)
+        return logits
