@@ -154,3 +154,19 @@ def test_only_the_first_process_writes_and_speaks(tiny, tmp_path: Path, monkeypa
     assert told == []
     names = {path.name for path in (tmp_path / "run").rglob("*")}
     assert names & {"run.json", "tensorboard", ".lock"} == set()
+
+
+def test_a_run_may_start_from_another_ones_weights(tiny, tmp_path: Path) -> None:
+    run_training(tiny.config("loop.epochs=1"), tmp_path / "first")
+    still = ("loop.epochs=1", "optim.encoder_lr=0", "optim.decoder_lr=1.0e-30", "loop.seed=5")
+    run_training(tiny.config(*still, f"model.start={tmp_path / 'first'}"), tmp_path / "second")
+    first, second = (load_checkpoint(latest_checkpoint(tmp_path / name)).model_state for name in ("first", "second"))
+    assert all(torch.equal(first[key], second[key]) for key in first if key.endswith(("weight", "bias")))
+
+
+def test_weights_of_another_architecture_are_no_start(tiny, tmp_path: Path) -> None:
+    run_training(tiny.config("loop.epochs=1"), tmp_path / "first")
+    with pytest.raises(ConfigError, match="'unet' of 1 classes, not a 'light' of 1"):
+        run_training(tiny.config("model.name=light", f"model.start={tmp_path / 'first'}"), tmp_path / "second")
+    with pytest.raises(RunError):
+        run_training(tiny.config(f"model.start={tmp_path / 'nowhere'}"), tmp_path / "third")

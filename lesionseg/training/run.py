@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,7 @@ from lesionseg.training.checkpoint import (
     chosen_folder,
     latest_checkpoint,
     load_checkpoint,
+    load_model,
 )
 from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
@@ -53,7 +55,7 @@ _CHANGEABLE = frozenset(
     {f"loop.{key}" for key in ("epochs", "stop_at", "patience", "device", "threads", "keep_checkpoints", "trackers")}
     | {"loop.example"}
     | {f"data.{key}" for key in ("manifest", "root", "workers", "cache")}
-    | {"model.encoder_weights"}
+    | {"model.encoder_weights", "model.start"}
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,99}")
 
@@ -186,10 +188,27 @@ def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationMode
     if checkpoint is not None:
         return build_model(ModelSpec.from_json(checkpoint.model_spec))
     torch.manual_seed(config.loop.seed)
-    weights = load_encoder_weights(config.model.encoder_weights)
     made = config.model
+    if made.start:
+        return _started(config, Path(made.start).expanduser())
+    weights = load_encoder_weights(made.encoder_weights)
     spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
     return build_model(spec, weights)
+
+
+def _started(config: RunConfig, run: Path) -> SegmentationModel:
+    """A model with the weights of an earlier run's, and the dropout that the config asks for."""
+    model, state, _ = load_model(run)
+    spec, made = model.spec, config.model
+    wanted = (made.name, len(config.data.class_names), made.rates or ())
+    if (spec.name, spec.classes, spec.rates) != wanted:
+        raise ConfigError(
+            f"model.start={run} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
+            fix="set model.name, model.rates and the classes as they are in that run, or start from another",
+        )
+    started = build_model(replace(spec, dropout=made.dropout))
+    started.load_state_dict(dict(state.model_state))
+    return started
 
 
 def _datasets(
