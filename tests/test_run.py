@@ -161,7 +161,8 @@ def test_a_run_may_start_from_another_ones_weights(tiny, tmp_path: Path) -> None
     still = ("loop.epochs=1", "optim.encoder_lr=0", "optim.decoder_lr=1.0e-30", "loop.seed=5")
     run_training(tiny.config(*still, f"model.start={tmp_path / 'first'}"), tmp_path / "second")
     first, second = (load_checkpoint(latest_checkpoint(tmp_path / name)).model_state for name in ("first", "second"))
-    assert all(torch.equal(first[key], second[key]) for key in first if key.endswith(("weight", "bias")))
+    # A weight that is zero takes even so small a step.
+    assert all(torch.allclose(first[key], second[key], rtol=0) for key in first if key.endswith(("weight", "bias")))
 
 
 def test_weights_of_another_architecture_are_no_start(tiny, tmp_path: Path) -> None:
