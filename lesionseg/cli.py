@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lesionseg import RESEARCH_USE, __version__
+from lesionseg import RESEARCH_USE
 from lesionseg.cli_data import data
 from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
 from lesionseg.errors import ConfigError, LesionsegError
@@ -33,6 +33,8 @@ Split = Annotated[str, typer.Option(help="Which cases are scored.")]
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from lesionseg import __version__
+
         say(f"lesionseg {__version__}")
         raise typer.Exit
 
@@ -239,14 +241,12 @@ def predict(
 ) -> None:
     """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""
     from lesionseg import api, console
-    from lesionseg.inference.folder import PredictOptions
 
-    options = PredictOptions(
-        threshold=threshold, format=mask_format, overlay=overlay, save_probabilities=save_probabilities
-    )
+    more: dict[str, Any] = {"overlay": overlay, "save_probabilities": save_probabilities}
     try:
         with console.counter(out, "predicting") as progress:
-            result = api.predict(source, model, output, options, progress=progress)
+            more |= {"threshold": threshold, "format": mask_format, "progress": progress}
+            result = api.predict(source, model, output, **more)
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None

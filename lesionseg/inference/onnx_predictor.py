@@ -15,6 +15,7 @@ from lesionseg.inference.exported import INPUT, ExportInfo
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
+    from lesionseg.inference.single import PhotoPrediction, PhotoSource
 
 __all__ = ["OnnxPredictor", "load_onnx"]
 
@@ -61,6 +62,12 @@ class OnnxPredictor:
         if len(self.labels.names) == 1:
             return both_classes(self._run("probability", batch)[:, None])
         return self._run("classes", batch)
+
+    def predict(self, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
+        """See ``Predictor.predict``."""
+        from lesionseg.inference.single import predict_photo
+
+        return predict_photo(self, photo, name)
 
     def _run(self, output: str, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         require_batch(batch, self.height, self.width)
