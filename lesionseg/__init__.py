@@ -12,10 +12,8 @@ Paths may be ``str`` or ``Path``. Where ``progress`` is taken, True shows it, in
 raises a ``LesionsegError`` that lists every offender and tells the fix.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+# Type checkers know the name; the module typing would take longer to import than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lesionseg.api import audit, compare, evaluate, load, pair, predict, split, synth, train
     from lesionseg.errors import LesionsegError

@@ -6,6 +6,7 @@ Rich's own way there needs ipywidgets, sets every line into a box of its own, an
 from __future__ import annotations
 
 import io
+import math
 import time
 from typing import Any
 
@@ -24,7 +25,7 @@ class Cell(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self._handle: Any = None
-        self._shown, self._at = "", 0.0
+        self._shown, self._at = "", -math.inf
 
     def flush(self) -> None:
         """Shows what was written."""

@@ -216,7 +216,7 @@ def _untrained(state: Checkpoint) -> tuple[SegmentationModel, str]:
 
     from lesionseg.training.start import starting_model
 
-    # A prediction must not change the numbers that its caller draws next.
+    # The caller's own random numbers must not begin anew with every load.
     with torch.random.fork_rng(devices=[]):
         model = starting_model(load_config(state.config))
     return model, hashlib.sha256(safetensors.torch.save(model.state_dict())).hexdigest()
