@@ -1,9 +1,9 @@
 """How good a mask probably is, and why it should be looked at, from the probability alone.
 
 The certainty of a probability map is the Dice that its mask would have if every pixel's probability were right.
-Networks are surer than they should be, so it is calibrated: an isotonic regression on validation photos makes an expected
-Dice of it, as is done for the probabilities of classes (Zadrozny and Elkan 2002, doi:10.1145/775047.775151). Reverse
-classification accuracy (Valindria et al. 2017, arXiv:1702.03407) answers the same question with far more work.
+Networks are surer than they should be, so it is calibrated: an isotonic regression on validation photos makes an
+expected Dice of it, as is done for probabilities of classes (Zadrozny and Elkan 2002, doi:10.1145/775047.775151).
+Reverse classification accuracy (Valindria et al. 2017, arXiv:1702.03407) answers the same question with far more work.
 """
 
 from __future__ import annotations
