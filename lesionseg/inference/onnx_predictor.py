@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from lesionseg.errors import RunError
 from lesionseg.inference.batches import both_classes, require_batch, require_finite
 from lesionseg.inference.exported import INPUT, ExportInfo
+from lesionseg.inference.single import TakesPhotos
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
-    from lesionseg.inference.single import PhotoPrediction, PhotoSource
 
 __all__ = ["OnnxPredictor", "load_onnx"]
 
 
-class OnnxPredictor:
+class OnnxPredictor(TakesPhotos):
     """A ``Predictor`` on ONNX Runtime's CPU kernels.
 
     Args:
@@ -62,12 +62,6 @@ class OnnxPredictor:
         if len(self.labels.names) == 1:
             return both_classes(self._run("probability", batch)[:, None])
         return self._run("classes", batch)
-
-    def predict(self, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
-        """See ``Predictor.predict``."""
-        from lesionseg.inference.single import predict_photo
-
-        return predict_photo(self, photo, name)
 
     def _run(self, output: str, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         require_batch(batch, self.height, self.width)

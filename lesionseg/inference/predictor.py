@@ -16,11 +16,11 @@ from lesionseg.config import DataConfig, load_config
 from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_finite
+from lesionseg.inference.single import PhotoPrediction, PhotoSource, TakesPhotos
 
 if TYPE_CHECKING:
     import torch
 
-    from lesionseg.inference.single import PhotoPrediction, PhotoSource
     from lesionseg.models import SegmentationModel
     from lesionseg.records import Checkpoint
 
@@ -89,7 +89,7 @@ class Predictor(Protocol):
         """
 
 
-class TorchPredictor:
+class TorchPredictor(TakesPhotos):
     """A ``Predictor`` on torch.
 
     Args:
@@ -131,12 +131,6 @@ class TorchPredictor:
     def infer_classes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer_classes``."""
         return both_classes(self._probabilities(batch))
-
-    def predict(self, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
-        """See ``Predictor.predict``."""
-        from lesionseg.inference.single import predict_photo
-
-        return predict_photo(self, photo, name)
 
     def _probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch

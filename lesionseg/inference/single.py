@@ -19,7 +19,7 @@ from lesionseg.records import THRESHOLD, Prediction, RgbImage
 if TYPE_CHECKING:
     from lesionseg.inference.predictor import Predictor
 
-__all__ = ["PhotoPrediction", "PhotoSource", "predict_photo"]
+__all__ = ["PhotoPrediction", "PhotoSource", "TakesPhotos", "predict_photo"]
 
 PhotoSource = str | Path | bytes | bytearray | memoryview | NDArray[np.uint8]
 """A photo's path, the bytes of its file, or its pixels, ``uint8 H W 3``, RGB."""
@@ -59,6 +59,14 @@ class PhotoPrediction(Prediction):
         from lesionseg.inference.focus import draw_focus
 
         return draw_focus(self.photo, self.mask(threshold))
+
+
+class TakesPhotos:
+    """What every ``Predictor`` does for people, by what it does for the rest of this room."""
+
+    def predict(self: Predictor, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
+        """See ``Predictor.predict``."""
+        return predict_photo(self, photo, name)
 
 
 def predict_photo(predictor: Predictor, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
