@@ -6,7 +6,8 @@
     pair      photos and masks -> a manifest         evaluate  scores of a run
     audit     what is wrong with a data set          compare   a report of several runs
     split     a manifest -> others                   load      a run, to predict photos one by one
-                                                     predict   a mask for every photo of a folder
+                                                     predict   a mask for every photo of a folder,
+                                                               and what else PredictOptions says
 
 Paths may be ``str`` or ``Path``. Where ``progress`` is taken, True shows it, in a notebook as in a terminal. Bad input
 raises a ``LesionsegError`` that lists every offender and tells the fix.
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lesionseg.api import audit, compare, evaluate, load, pair, predict, split, synth, train
     from lesionseg.errors import LesionsegError
+    from lesionseg.inference.stages import PredictOptions
 
     __version__: str
 
@@ -25,6 +27,7 @@ RESEARCH_USE = "Research use only. Not a medical device."
 __all__ = [
     "RESEARCH_USE",
     "LesionsegError",
+    "PredictOptions",
     "__version__",
     "audit",
     "compare",
@@ -47,7 +50,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = importlib.import_module("importlib.metadata").version(__name__)
     else:
-        home = "errors" if name == "LesionsegError" else "api"
+        home = {"LesionsegError": "errors", "PredictOptions": "inference.stages"}.get(name, "api")
         value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -10,14 +10,13 @@ from lesionseg.api_data import audit, pair, split, synth
 from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, ignore, plain
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
 from lesionseg.data.files import AnyPath, as_path
-from lesionseg.records import THRESHOLD
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
     from lesionseg.errors import LesionsegError
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
-    from lesionseg.inference.folder import FolderResult
+    from lesionseg.inference.folder import FolderResult, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
@@ -160,11 +159,8 @@ def predict(
     source: AnyPath,
     run: AnyPath,
     output: AnyPath,
+    options: PredictOptions | None = None,
     *,
-    threshold: float = THRESHOLD,
-    format: str = "png",  # noqa: A002 - the option's name on the command line
-    overlay: bool = False,
-    save_probabilities: bool = False,
     progress: Progress = None,
 ) -> FolderResult:
     """Writes a mask for every photo of a folder, or for one photo, at the photo's own size, and ``predictions.csv``.
@@ -175,23 +171,18 @@ def predict(
         source: a photo, or a folder that is searched with its sub-folders.
         run: a run folder, or an exported ``.onnx`` file.
         output: the folder to write.
-        threshold: lesion where the probability is at least this, in [0, 1].
-        format: of the masks, ``png`` or ``nifti``.
-        overlay: also write each photo with the mask's outline.
-        save_probabilities: also write the probabilities as 8-bit grey pictures.
+        options: what is written of each photo; by default PNG masks at the threshold 0.5.
         progress: True shows it; a function is called with (done, total) after each photo.
 
     Raises:
-        ConfigError: there is no such threshold or format.
         DataError: there is no photo, or two photos would share an output.
         RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
-    options = PredictOptions(threshold=threshold, format=format, overlay=overlay, save_probabilities=save_probabilities)
     predictor = load(run)
     with counting(progress, "predicting") as counted:
-        return predict_folder(as_path(source), predictor, as_path(output), options, progress=counted)
+        return predict_folder(as_path(source), predictor, as_path(output), options or PredictOptions(), counted)
 
 
 def export(

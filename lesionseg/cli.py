@@ -241,12 +241,14 @@ def predict(
 ) -> None:
     """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""
     from lesionseg import api, console
+    from lesionseg.inference.folder import PredictOptions
 
-    more: dict[str, Any] = {"overlay": overlay, "save_probabilities": save_probabilities}
+    options = PredictOptions(
+        threshold=threshold, format=mask_format, overlay=overlay, save_probabilities=save_probabilities
+    )
     try:
         with console.counter(out, "predicting") as progress:
-            more |= {"threshold": threshold, "format": mask_format, "progress": progress}
-            result = api.predict(source, model, output, **more)
+            result = api.predict(source, model, output, options, progress=progress)
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None

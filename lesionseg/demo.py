@@ -35,6 +35,7 @@ def run_demo(output: Path, out: Console) -> None:
         OutputError: the folder holds something else, or cannot be written to.
     """
     from lesionseg.data.synthetic import write_dataset
+    from lesionseg.inference.folder import PredictOptions
 
     out.print(f"[bold]{RESEARCH_USE}[/bold] Everything goes to {escape(str(output))}.")
     _clear(output)
@@ -51,7 +52,9 @@ def run_demo(output: Path, out: Console) -> None:
 
     out.print(render_terminal(results))
     with console.counter(out, "predicting") as progress:
-        predicted = api.predict(folders.test_images, runs[-1], output / "predictions", overlay=True, progress=progress)
+        predicted = api.predict(
+            folders.test_images, runs[-1], output / "predictions", PredictOptions(overlay=True), progress=progress
+        )
     out.print(
         f"\n[bold]Look at[/bold] {escape(str(files.html))} (the comparison),\n"
         f"        {escape(str(predicted.table.parent))} (a mask and an overlay for each test photo).\n"

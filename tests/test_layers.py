@@ -233,7 +233,7 @@ def test_listed_names_exist_once(name: str) -> None:
 
 def test_the_top_of_the_package_offers_the_public_functions() -> None:
     functions = {"audit", "compare", "evaluate", "load", "pair", "predict", "split", "synth", "train"}
-    assert set(lesionseg.__all__) == functions | {"LesionsegError", "RESEARCH_USE", "__version__"}
+    assert set(lesionseg.__all__) == functions | {"LesionsegError", "PredictOptions", "RESEARCH_USE", "__version__"}
     assert set(lesionseg.__all__) <= set(dir(lesionseg))
     # A module of the same name would take a function's place once it is imported.
     assert {name.split(".")[0] for name in SOURCES} & functions == set()
@@ -256,7 +256,9 @@ def test_type_checkers_and_run_time_agree_on_the_top() -> None:
     assert seen | {"RESEARCH_USE", "__version__"} == set(lesionseg.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(set(lesionseg.__all__) - {"LesionsegError", "RESEARCH_USE", "__version__"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(lesionseg.__all__) - {"LesionsegError", "PredictOptions", "RESEARCH_USE", "__version__"})
+)
 def test_public_functions_take_text_for_paths(name: str) -> None:
     hints = inspect.get_annotations(getattr(lesionseg, name))
     assert "return" in hints

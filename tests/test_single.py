@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import lesionseg
 from lesionseg import api
-from lesionseg.data.images import encode_photo_png, read_image
+from lesionseg.data.images import decode_photo, encode_photo_png, fit_photo, read_image, resize_probability
 from lesionseg.errors import ConfigError, ImageError
+from lesionseg.inference.flips import Flipped
 from lesionseg.inference.focus import draw_focus
 from lesionseg.inference.overlay import draw_outline
 from lesionseg.inference.predictor import Predictor
@@ -28,7 +30,7 @@ def test_a_path_gives_what_the_folder_gives(model: Predictor, photo: Path, expor
     assert prediction.case_id == photo.stem
     assert prediction.probability.shape == (72, 96)
     if model.name == exported[0].name:
-        api.predict(str(photo), str(exported[0]), str(tmp_path / "out"), threshold=0.4)
+        api.predict(str(photo), str(exported[0]), str(tmp_path / "out"), lesionseg.PredictOptions(threshold=0.4))
         written = np.asarray(Image.open(tmp_path / "out" / f"{photo.stem}_segmentation.png")) > 0
         assert np.array_equal(written, prediction.mask(0.4))
 
@@ -98,3 +100,10 @@ def test_the_model_before_training(tiny, tmp_path: Path) -> None:
     assert api.load(tmp_path / "two", checkpoint="start").sha256 == start.sha256
     with pytest.raises(ConfigError, match="use one of: best, last, start"):
         api.load(run, checkpoint="first")
+
+
+def test_wrapped_models_take_photos_too(model: Predictor, photo: Path) -> None:
+    flipped = Flipped(model)
+    small = fit_photo(decode_photo(photo.read_bytes(), "photo"), model.height, model.width)
+    expected = resize_probability(flipped.infer(small[None])[0], 72, 96)
+    assert np.array_equal(flipped.predict(photo).probability, expected)
