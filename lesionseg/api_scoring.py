@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,21 +208,21 @@ def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -
 
 
 def compare(
-    runs: Sequence[AnyPath],
+    runs: AnyPath | Iterable[AnyPath],
     output: AnyPath,
     *,
     manifest: AnyPath | None = None,
     root: AnyPath | None = None,
     split: str = "test",
     at_model_size: bool = False,
-    formats: Sequence[str] = ("html",),
+    formats: str | Sequence[str] = ("html",),
     progress: Progress = None,
     warn: Warn = ignore,
 ) -> tuple[list[RunResult], ReportFiles]:
     """Scores runs where needed and writes one report of them all.
 
     Args:
-        runs: run folders and exported files.
+        runs: run folders and exported files, one or several.
         output: the report's folder.
         manifest, root, split, at_model_size: as in ``evaluate``.
         formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
@@ -239,12 +239,17 @@ def compare(
     """
     from lesionseg.evaluation.report import check_formats, write_report
 
+    # A single name is a sequence too, of letters.
+    wanted = (formats,) if isinstance(formats, str) else formats
     # Before what takes minutes.
-    check_formats(formats)
+    check_formats(wanted)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
-    results = [evaluate(run, **more, progress=progress, warn=warn) for run in runs]
+    results = [
+        evaluate(run, **more, progress=progress, warn=warn)
+        for run in ([runs] if isinstance(runs, str | Path) else runs)
+    ]
     cases = _pictured_cases(results, manifest, root, split)
-    return results, write_report(results, {case.case_id: case for case in cases}, as_path(output), formats=formats)
+    return results, write_report(results, {case.case_id: case for case in cases}, as_path(output), formats=wanted)
 
 
 def _pictured_cases(
