@@ -1,60 +1,45 @@
-"""How often a ruler's scale is read on generated photos, how far off it is, and how often one is read that is not there."""
+"""How often a ruler's scale is read on generated photos, how far off it is, and how often there is none."""
 
 import sys
-import time
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
-from lesionseg.data import artefacts, synthetic
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from rulers import STYLES, with_ruler
+
+from lesionseg.data.synthetic import generate
 from lesionseg.inference.ruler import find_scale
 
 SEED, WIDTH, HEIGHT = 5, 1024, 768
 
 
-def drawn(index: int) -> tuple[np.ndarray, np.ndarray, float | None, float | None]:
-    """Photo, mask, and of its ruler the median and the spread of the tick distance in pixels."""
-    spacings: list[tuple[float, float]] = []
-
-    def record(shape: tuple[int, ...], rng: np.random.Generator) -> list:
-        lines = kept(shape, rng)
-        feet = np.array([ends[0] for ends, _ in lines])
-        inside = ((feet > 0) & (feet < (shape[1], shape[0]))).all(axis=1)
-        steps = np.hypot(*np.diff(feet, axis=0).T)[inside[1:] & inside[:-1]]
-        if len(steps) > 1:
-            spacings.append((float(np.median(steps)), float(np.ptp(steps))))
-        return lines
-
-    kept, artefacts.ruler_lines = artefacts.ruler_lines, record
-    try:
-        case = synthetic.generate(SEED, index, width=WIDTH, height=HEIGHT)
-    finally:
-        artefacts.ruler_lines = kept
-    there = "ruler" in case.artefacts
-    middle, spread = spacings[0] if spacings else (None, None)
-    return case.pair.image, case.pair.mask, middle if there else None, spread if there else None
-
-
 def main(count: int) -> None:
-    errors, wrong, absent, rulers, seconds = [], 0, 0, 0, []
+    outcomes = defaultdict(list)
+    names = ["none", *STYLES]
     for index in range(count):
-        photo, mask, spacing, spread = drawn(index)
-        start = time.perf_counter()
-        found = find_scale(photo, mask)
-        seconds.append(time.perf_counter() - start)
-        if spacing is None:
-            absent += 1
-            wrong += found is not None
-            if found:
-                print(f"{index}: {found} where there is none")
-            continue
-        rulers += 1
-        if found:
-            errors.append(found.spacing / spacing - 1)
-            print(f"{index}: {found.spacing:.2f} for {spacing:.2f} +- {spread / 2:.2f}, {found.ticks} ticks")
-    print(f"{absent} photos without a ruler: {wrong} read; {rulers} with one: {len(errors)} read")
-    if errors:
-        print(f"error of the scale: mean {np.mean(np.abs(errors)):.2%}, largest {np.max(np.abs(errors)):.2%}")
-    print(f"{np.median(seconds) * 1000:.0f} ms each, fastest {min(seconds) * 1000:.0f} ms")
+        case = generate(SEED, index, width=WIDTH, height=HEIGHT)
+        photo, rng = case.pair.image, np.random.default_rng((SEED, index))
+        style = names[index % len(names)]
+        # A ruler that the generator drew is bent and of no known scale.
+        if style == "none" or "ruler" in case.artefacts:
+            style, true = "none" if "ruler" not in case.artefacts else "of the generator", None
+        else:
+            # Fields of view of 10 to 28 mm.
+            true = rng.uniform(10, 28) / WIDTH
+            spacing = STYLES[style][0] / true
+            ticks = int(rng.uniform(0.4, 0.8) * WIDTH / spacing)
+            photo = with_ruler(photo, style, spacing, rng, ticks=ticks, dark=rng.uniform(0.3, 0.9))
+        found = find_scale(photo, case.pair.mask)
+        outcomes[style].append((found, true))
+        if found and (true is None or abs(found.mm_per_pixel / true - 1) > 0.02):
+            print(f"{index}, {style}: {found} for {true}")
+    for style, pairs in outcomes.items():
+        errors = [abs(found.mm_per_pixel / true - 1) for found, true in pairs if found and true]
+        within = sum(error < 0.02 for error in errors)
+        print(f"{style}: {len(pairs)} photos, {sum(found is not None for found, _ in pairs)} read", end="")
+        print(f", {within} within 2 %, mean error {np.mean(errors):.2%}" if errors else "")
 
 
 if __name__ == "__main__":

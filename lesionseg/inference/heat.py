@@ -11,8 +11,8 @@ from lesionseg.records import Probability, RgbImage
 
 __all__ = ["caption_font", "colour_probability", "draw_heat"]
 
-# Cividis at tenths, linear between (within 8 levels of 255): even steps of lightness, and read the same with and without
-# a colour vision deficiency. Nunez, Anderton & Renslow 2018, PLoS ONE 13(7):e0199239.
+# Cividis at tenths, linear between (within 8 levels of 255): even steps of lightness, read alike with and without a
+# colour vision deficiency. Nunez, Anderton & Renslow 2018, PLoS ONE 13(7):e0199239.
 _CIVIDIS = (
     *((0, 34, 78), (8, 51, 112), (53, 69, 108), (79, 87, 108), (102, 105, 112), (125, 124, 120)),
     *((148, 142, 119), (174, 163, 113), (200, 184, 102), (229, 207, 82), (254, 232, 56)),

@@ -21,6 +21,8 @@ MEASURE_SIDE = 256
 """Samples along each side of the outline that is measured; finer ones move no measure by a part in a thousand."""
 
 _FOLDING_SIDE = 201
+# Pixels: the edge, but for the last bits.
+_AT_EDGE = 1e-6
 _ANGLES = 180
 # Boxes of a 64th to a quarter of the lesion's longest extent, on grids that are moved by parts of a box.
 _BOXES, _SHIFTS = (64, 32, 16, 8, 4), 4
@@ -143,10 +145,10 @@ def _extents(ring: Ring) -> tuple[Values, float]:
 
 def _along_edge(ring: Ring, height: int, width: int) -> NDArray[np.bool_]:
     """Which steps of a ring run along the photo's edge."""
-    (x0, y0), (x1, y1) = ring[:-1].T, ring[1:].T
-    upright = (x0 == x1) & ((x0 == 0) | (x0 == width))
-    level = (y0 == y1) & ((y0 == 0) | (y0 == height))
-    return upright | level
+    sides = np.stack((ring[:, 0], width - ring[:, 0], ring[:, 1], height - ring[:, 1]))
+    at = np.abs(sides) < _AT_EDGE
+    along: NDArray[np.bool_] = (at[:, :-1] & at[:, 1:]).any(axis=0)
+    return along
 
 
 def box_dimension(ring: Ring) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from contourpy import FillType, contour_generator
@@ -71,7 +72,8 @@ def trace_regions(
         x=_places(columns, width), y=_places(rows, height), z=field, name="serial", fill_type=FillType.OuterOffset
     )
     regions = [
-        _region(points, offsets) for points, offsets in zip(*lines.filled(level, np.inf), strict=True)
+        _region(points.clip(0, (width, height)), offsets)
+        for points, offsets in zip(*lines.filled(level, np.inf), strict=True)
     ]
     return sorted((region for region in regions if region.area > 0), key=lambda region: -region.area)
 
@@ -83,9 +85,7 @@ def _places(count: int, length: int) -> NDArray[np.float64]:
 
 
 def _region(points: Ring, offsets: NDArray[np.uint32]) -> Region:
-    outer, *holes = (
-        points[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
-    )
+    outer, *holes = (points[start:stop] for start, stop in pairwise(offsets.tolist()))
     return Region(outer, tuple(hole for hole in holes if ring_area(hole) < 0))
 
 

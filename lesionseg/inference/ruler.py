@@ -1,14 +1,13 @@
 """The scale of a ruler that lies in a photo, where it can be read without doubt.
 
-Dermatoscopes show rulers with ticks every 0.1, 0.5 or 1 millimetre, mostly without figures. What a tick means is told by
-the longer ones among them, every second or every fifth. No scale is given where that cannot be told.
+Dermatoscopes show rulers with ticks every 0.1, 0.5 or 1 millimetre, mostly without figures. What a tick means is told
+by the longer ones among them, every second or every fifth. No scale is given where that cannot be told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import pi
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +195,8 @@ def _peaks(profile: Values) -> Values:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], high, [False]))))
     weights, moments = np.cumsum(np.append(0, smooth)), np.cumsum(np.append(0, smooth * np.arange(smooth.size)))
     first, last = edges[::2], edges[1::2]
-    return (moments[last] - moments[first]) / (weights[last] - weights[first])
+    middles: Values = (moments[last] - moments[first]) / (weights[last] - weights[first])
+    return middles
 
 
 def _longest_chain(places: Values) -> Values:
