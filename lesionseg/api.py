@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lesionseg.errors import LesionsegError
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
-    from lesionseg.inference.folder import FolderResult, PredictOptions
+    from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
@@ -188,17 +188,29 @@ def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> 
 
 
 def predict(
-    source: Path, run: Path, output: Path, options: PredictOptions | None = None, *, progress: Counted | None = None
+    source: Path,
+    run: Path,
+    output: Path,
+    options: PredictOptions | None = None,
+    *,
+    progress: Counted | None = None,
+    workers: int | None = None,
+    part: Part | None = None,
 ) -> FolderResult:
     """Writes a mask for every photo of a folder, or for one photo, at the photo's own size.
 
+    Arguments are those of ``lesionseg.inference.folder.predict_folder``.
+
     Raises:
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
+        RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
+            writes into the output folder.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
-    return predict_folder(source, load(run), output, options or PredictOptions(), progress=progress)
+    # Each worker runs an exported model on a thread of its own.
+    predictor = load(run, threads=1 if run.is_file() else None)
+    return predict_folder(source, predictor, output, options or PredictOptions(), progress, workers=workers, part=part)
 
 
 def export(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +14,9 @@ from lesionseg import RESEARCH_USE, __version__
 from lesionseg.cli_data import data
 from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
 from lesionseg.errors import ConfigError, LesionsegError
+
+if TYPE_CHECKING:
+    from lesionseg.inference.journal import Part
 
 app = typer.Typer(
     help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
@@ -224,6 +228,8 @@ def report(
         "lesionseg predict photos/ --model runs/finetuned --output masks/",
         "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
         "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay --save-probabilities",
+        "sbatch --array=1-8 --wrap 'lesionseg predict photos/ --model finetuned-int8.onnx --output masks/ "
+        "--num-parts 8 --part-id $SLURM_ARRAY_TASK_ID'",
     )
 )
 def predict(
@@ -236,23 +242,45 @@ def predict(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Lesion where the probability is at least this.")
     ] = 0.5,
+    bits: Annotated[int, typer.Option(help="Of each pixel of a PNG mask: 8 (0 and 255) or 1.")] = 8,
+    workers: Annotated[int | None, typer.Option(help="Photos done at a time; by default one per core.")] = None,
+    num_parts: Annotated[
+        int | None,
+        typer.Option(help="Share the photos among so many processes or machines; the last to end makes the one table."),
+    ] = None,
+    part_id: Annotated[int | None, typer.Option(help="Which share this process does, from 1 to --num-parts.")] = None,
 ) -> None:
-    """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""
+    """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3).
+
+    Ctrl-C and SIGTERM finish the photos under way; after that, or after a kill, the same command goes on.
+    """
     from lesionseg import api, console
     from lesionseg.inference.folder import PredictOptions
 
-    options = PredictOptions(
-        threshold=threshold, format=mask_format, overlay=overlay, save_probabilities=save_probabilities
-    )
+    options = PredictOptions(threshold, mask_format, overlay, save_probabilities, bits)
+    part = _part(num_parts, part_id)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with console.counter(out, "predicting") as progress:
-            result = api.predict(source, model, output, options, progress=progress)
+            result = api.predict(source, model, output, options, progress=progress, workers=workers, part=part)
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
     say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
+    if result.missing:
+        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, result.missing))}")
     if result.failed:
         raise typer.Exit(PARTIAL)
+
+
+def _part(count: int | None, number: int | None) -> Part | None:
+    if count is None and number is None:
+        return None
+    if count is None or number is None:
+        raise ConfigError("a part needs both its number and how many there are", fix="pass --num-parts and --part-id")
+    from lesionseg.inference.journal import Part
+
+    return Part(number, count)
 
 
 @app.command(

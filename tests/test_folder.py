@@ -3,10 +3,12 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +17,11 @@ from PIL import Image
 
 from lesionseg.data.images import read_mask, read_probability
 from lesionseg.errors import ConfigError, DataError, OutputError
-from lesionseg.inference.folder import PredictOptions, list_photos, predict_folder
-from lesionseg.inference.journal import COLUMNS, PARTIAL, TABLE
+from lesionseg.inference.folder import PredictOptions, predict_folder
+from lesionseg.inference.journal import COLUMNS, TABLE
+from lesionseg.inference.photos import list_photos
+
+JOURNAL = "predictions.jsonl"
 
 SIZE = 32
 
@@ -27,12 +32,14 @@ class RedChannel:
     name, checkpoint, sha256, height, width = "red", "epoch-0001", "a" * 64, SIZE, SIZE
 
     def __init__(self, sha256="a" * 64, before=lambda calls: None):
-        self.sha256, self.before, self.calls = sha256, before, 0
+        self.sha256, self.before, self.calls, self.lock = sha256, before, 0, threading.Lock()
 
     def infer(self, batch):
         assert batch.shape == (1, SIZE, SIZE, 3)
-        self.calls += 1
-        self.before(self.calls)
+        with self.lock:
+            self.calls += 1
+            calls = self.calls
+        self.before(calls)
         return batch[..., 0].astype(np.float32) / 255
 
 
@@ -55,7 +62,14 @@ def rows_of(path):
 
 
 def tree(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the run's own hidden ones."""
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in files if not name.startswith(".predictions."))
+
+
+def records_of(path):
+    """The whole lines of a journal after its first."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[1:-1]]
 
 
 def stamps(folder):
@@ -284,24 +298,24 @@ predict_folder(Path(sys.argv[1]), Dying(), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("torn", ["", "z/25.png,64,48,3", '"z/25\nz.p', "z/25.png,64," + "1," * 11 + "o"])
+@pytest.mark.parametrize("torn", ["", '{"file": "z/25.png", "wid', "\0" * 5000, '{"file": "z/25.png"}\n', "[]\n7\n"])
 def test_a_killed_run_goes_on_where_it_was(source, output, torn):
     for number in range(26):
         save(source / "z" / f"{number:02}.png", number)
     code = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), source, output], check=False).returncode
     assert code == 9
     assert not (output / TABLE).exists()
-    recorded = rows_of(output / PARTIAL)
+    recorded = records_of(output / JOURNAL)
     masks = [name for name in tree(output) if name.endswith("_segmentation.png") and "/." not in name]
     assert 6 <= len(recorded) <= len(masks) <= 14
     # The kill may also have torn the last row.
-    with (output / PARTIAL).open("ab") as file:
+    with (output / JOURNAL).open("ab") as file:
         file.write(torn.encode())
     predictor = RedChannel()
     result = predict_folder(source, predictor, output)
     assert (result.reused, predictor.calls) == (len(recorded), 30 - len(recorded))
     assert len(rows_of(result.table)) == 30
-    assert not (output / PARTIAL).exists()
+    assert not (output / JOURNAL).exists()
 
 
 def test_an_interrupted_run_records_all_that_it_wrote(source, output):
@@ -316,7 +330,7 @@ def test_an_interrupted_run_records_all_that_it_wrote(source, output):
         predict_folder(source, RedChannel(), output, progress=stop)
     written = [name for name in tree(output) if name.endswith("_segmentation.png")]
     assert 5 <= len(written) < 30
-    assert len(rows_of(output / PARTIAL)) == len(written)
+    assert len(records_of(output / JOURNAL)) == len(written)
     # Stopped a second time before the old rows were reached, it still knows them.
     with pytest.raises(KeyboardInterrupt):
         predict_folder(source, RedChannel(), output, progress=lambda done, total: stop(5, total))
@@ -364,7 +378,7 @@ def test_outputs_inside_the_source_are_never_photos(source):
     # Not even when nothing in it says what it is.
     (source / "out" / TABLE).unlink()
     (source / "way").symlink_to(source / "out")
-    assert len(list_photos(source, source / "out")) == 4
+    assert len(list_photos(source, source / "out").names) == 4
 
 
 def test_what_is_no_photo_is_left_out(source, output):
@@ -373,7 +387,7 @@ def test_what_is_no_photo_is_left_out(source, output):
     save(source / "more" / "Y.PNG")
     (source / "more" / "up").symlink_to(source)
     (source / "linked").symlink_to(source / "clinic 1" / "deep")
-    names = [photo.file.as_posix() for photo in list_photos(source, output)]
+    names = list_photos(source, output).names
     assert names == sorted(names)
     assert set(names) == {"a.png", "b.jpg", "clinic 1/a.jpg", "clinic 1/deep/ü.png", "linked/ü.png", "more/Y.PNG"}
 

@@ -6,6 +6,7 @@ Nothing here imports torch before a torch model is loaded, so another runtime ca
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ _CHECKPOINTS = ("best", "last")
 
 
 class Predictor(Protocol):
-    """What the rest of this room knows of a model."""
+    """What the rest of this room knows of a model; several threads may infer at a time."""
 
     @property
     def name(self) -> str:
@@ -104,7 +105,7 @@ class TorchPredictor:
         self.labels = labels
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
-        self._device = device
+        self._device, self._lock = device, Lock()
         self.model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -119,7 +120,8 @@ class TorchPredictor:
         import torch
 
         require_batch(batch, self.height, self.width)
-        with torch.inference_mode():
+        # torch shares one photo among its threads; several photos at a time would only get in each other's way.
+        with self._lock, torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
             logits = self.model(images).float()

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
-
 from lesionseg.data.images import (
+    decode_fitted,
     decode_photo,
     encode_jpeg,
     encode_mask_nifti,
     encode_mask_png,
     encode_probability_png,
-    fit_photo,
     resize_probability,
 )
+from lesionseg.data.upsampling import Thresholded, threshold_at_size
+from lesionseg.data.writing import MASK_BITS
 from lesionseg.errors import ConfigError
 from lesionseg.inference.predictor import Predictor
-from lesionseg.records import THRESHOLD, BoolMask, Prediction, Probability, RgbImage
+from lesionseg.records import THRESHOLD, BoolMask, Probability, RgbImage
 
 __all__ = [
     "MASK_ENDINGS",
@@ -61,19 +61,25 @@ class PredictOptions:
         format: of the mask, a key of ``MASK_ENDINGS``.
         overlay: also write the photo with the mask's outline.
         save_probabilities: also write the probability as an 8-bit grey picture.
+        bits: of each pixel of a PNG mask, 8 (0 and 255) or 1.
 
     Raises:
-        ConfigError: the threshold or the format does not exist.
+        ConfigError: the threshold, the format or the bits do not exist.
     """
 
     threshold: float = THRESHOLD
     format: str = "png"
     overlay: bool = False
     save_probabilities: bool = False
+    bits: int = 8
 
     def __post_init__(self) -> None:
         if self.format not in MASK_ENDINGS:
             raise ConfigError(f"there is no mask format {self.format!r}", fix=f"use one of: {', '.join(MASK_ENDINGS)}")
+        if self.bits not in MASK_BITS:
+            raise ConfigError(
+                f"a mask cannot have {self.bits} bits", fix=f"use one of: {', '.join(map(str, MASK_BITS))}"
+            )
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"the threshold {self.threshold} is not in [0, 1]", fix=f"use {THRESHOLD}, the default")
 
@@ -86,6 +92,11 @@ class PredictOptions:
         if self.overlay:
             wanted["overlay"] = OVERLAY_ENDING
         return wanted
+
+    @property
+    def settings(self) -> str:
+        """What else changes bytes of the outputs, as ``key=value`` words."""
+        return f"bits={self.bits}" if self.format == "png" else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,9 +148,8 @@ def decode(data: bytes, name: str, height: int, width: int, like: tuple[int, int
     Raises:
         ImageError: it cannot be decoded.
     """
-    photo = decode_photo(data, name, at_least=(2 * height, 2 * width), like=like)
-    pixels = fit_photo(photo, height, width)
-    return Decoded(name, pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
+    photo = decode_fitted(data, name, height, width, like=like)
+    return Decoded(name, photo.pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
 
 
 def infer(decoded: Decoded, predictor: Predictor) -> Probability:
@@ -156,10 +166,11 @@ class Rendering:
         decoded: the photo.
         probability: ``float32 h w`` in [0, 1], any size.
         threshold: lesion where the probability is at least this.
+        bits: of each pixel of a PNG mask.
     """
 
-    def __init__(self, decoded: Decoded, probability: Probability, threshold: float) -> None:
-        self.decoded, self.small, self.threshold = decoded, probability, threshold
+    def __init__(self, decoded: Decoded, probability: Probability, threshold: float, bits: int = 8) -> None:
+        self.decoded, self.small, self.threshold, self.bits = decoded, probability, threshold, bits
 
     @cached_property
     def probability(self) -> Probability:
@@ -167,9 +178,14 @@ class Rendering:
         return resize_probability(self.small, self.decoded.height, self.decoded.width)
 
     @cached_property
+    def lesion(self) -> Thresholded:
+        """The mask and its numbers, made without ``probability``."""
+        return threshold_at_size(self.small, self.decoded.height, self.decoded.width, self.threshold)
+
+    @property
     def mask(self) -> BoolMask:
         """``bool H W``, True = lesion."""
-        return Prediction(self.decoded.name, self.probability).mask(self.threshold)
+        return self.lesion.mask
 
     @cached_property
     def photo(self) -> RgbImage:
@@ -181,7 +197,9 @@ class Rendering:
         return decode_photo(self.decoded.data, self.decoded.name).pixels
 
 
-def encode(decoded: Decoded, probability: Probability, threshold: float, endings: Iterable[str]) -> Encoded:
+def encode(
+    decoded: Decoded, probability: Probability, threshold: float, endings: Iterable[str], bits: int = 8
+) -> Encoded:
     """Brings a probability to the photo's own size, thresholds it there, and encodes what is asked for.
 
     Args:
@@ -189,17 +207,17 @@ def encode(decoded: Decoded, probability: Probability, threshold: float, endings
         probability: ``float32 h w`` in [0, 1], any size.
         threshold: lesion where the probability is at least this.
         endings: keys of ``OUTPUTS``.
+        bits: of each pixel of a PNG mask.
 
     Raises:
         ImageError: the photo cannot be decoded at its full size.
     """
-    made = Rendering(decoded, probability, threshold)
-    lesion = int(np.count_nonzero(made.mask))
+    made = Rendering(decoded, probability, threshold, bits)
     return Encoded(
         files={ending: OUTPUTS[ending](made) for ending in endings},
-        lesion_pixels=lesion,
-        lesion_fraction=lesion / made.mask.size,
-        mean_probability=float(made.probability.mean(where=made.mask, dtype=np.float64)) if lesion else None,
+        lesion_pixels=made.lesion.lesion_pixels,
+        lesion_fraction=made.lesion.lesion_pixels / made.mask.size,
+        mean_probability=made.lesion.mean_probability,
     )
 
 
@@ -211,7 +229,7 @@ def _overlay_jpeg(made: Rendering) -> bytes:
 
 
 OUTPUTS: dict[str, Callable[[Rendering], bytes]] = {
-    MASK_ENDINGS["png"]: lambda made: encode_mask_png(made.mask),
+    MASK_ENDINGS["png"]: lambda made: encode_mask_png(made.mask, made.bits),
     MASK_ENDINGS["nifti"]: lambda made: encode_mask_nifti(made.mask),
     PROBABILITY_ENDING: lambda made: encode_probability_png(made.probability),
     OVERLAY_ENDING: _overlay_jpeg,
