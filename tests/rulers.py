@@ -41,7 +41,7 @@ def with_ruler(
     first = middle - along * spacing * (ticks - 1) / 2
     canvas = Image.new("L", (width * _FINE, height * _FINE))
     pen = ImageDraw.Draw(canvas)
-    stroke = rng.uniform(1.2, max(1.3, min(3.0, spacing / 5)))
+    stroke = max(1.2, spacing * rng.uniform(0.04, 0.08))
     for number in range(ticks):
         foot = first + along * spacing * number
         end = foot + across * spacing * STYLES[style][1](number)

@@ -147,7 +147,7 @@ def _along_edge(ring: Ring, height: int, width: int) -> NDArray[np.bool_]:
     """Which steps of a ring run along the photo's edge."""
     sides = np.stack((ring[:, 0], width - ring[:, 0], ring[:, 1], height - ring[:, 1]))
     at = np.abs(sides) < _AT_EDGE
-    along: NDArray[np.bool_] = (at[:, :-1] & at[:, 1:]).any(axis=0)
+    along: NDArray[np.bool_] = np.any(at[:, :-1] & at[:, 1:], axis=0)
     return along
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lesionseg.data.files import read_bytes
@@ -22,7 +22,7 @@ from lesionseg.errors import ImageError, OutputError
 from lesionseg.inference.journal import Journal, Row
 from lesionseg.inference.photos import Listing, output_stem
 from lesionseg.inference.predictor import Predictor
-from lesionseg.inference.stages import OUTPUTS, Encoded, PredictOptions, decode, encode, infer, overlapped
+from lesionseg.inference.stages import ENDINGS, OUTPUTS, Encoded, PredictOptions, decode, encode, infer, overlapped
 
 __all__ = ["Pipeline", "count_cores", "scratch_folder"]
 
@@ -113,7 +113,8 @@ class Pipeline:
             return None
         decoded = decode(data, str(path), self.predictor.height, self.predictor.width)
         probability = infer(decoded, self.predictor)
-        encoded = encode(decoded, probability, self.options.threshold, self._endings(name), bits=self.options.bits)
+        options = self.options
+        encoded = encode(decoded, probability, options.threshold, self._endings(name), options.bits, options.measuring)
         for ending, content in encoded.files.items():
             write_whole(self._path(name, ending), content, self.scratch)
         mean = encoded.mean_probability
@@ -124,6 +125,7 @@ class Pipeline:
             "lesion_pixels": str(encoded.lesion_pixels),
             "lesion_fraction": repr(encoded.lesion_fraction),
             "mean_probability": "" if mean is None else repr(mean),
+            **encoded.measures,
             **self.made,
             "photo_sha256": decoded.sha256,
             **self._hashes(encoded),
@@ -132,10 +134,9 @@ class Pipeline:
         }
 
     def _hashes(self, encoded: Encoded) -> dict[str, str]:
-        kinds = replace(self.options, overlay=True, save_probabilities=True).endings
         return {
             f"{kind}_sha256": hashlib.sha256(encoded.files[ending]).hexdigest()
-            for kind, ending in kinds.items()
+            for kind, ending in ENDINGS.items()
             if ending in encoded.files
         }
 

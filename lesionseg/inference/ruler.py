@@ -32,6 +32,8 @@ _CONTRAST, _OVER_GRAIN = 6.0, 2.5
 _BLACK = 60
 # A ruler has this many ticks in a row; none is off its place by more than a part of the distance.
 _TICKS, _OFF = 11, 0.15
+# Of the marks between the first and the last tick, this part at least are ticks: else every other one was missed.
+_OF_ALL = 0.8
 # How many ticks there are from one long tick to the next -> what a tick may mean, in millimetres.
 _MEANING = {2: (0.5,), 5: (0.1, 1.0)}
 # What a dermatoscope sees along a photo's longest side, in millimetres.
@@ -175,7 +177,7 @@ def _row_in_strip(along: Values, across: Values, middle: float) -> _Row | None:
     profile = np.bincount((along[inside] - start).astype(np.int64)).astype(np.float64)
     places = _peaks(profile)
     chain = _longest_chain(places)
-    if len(chain) < _TICKS:
+    if len(chain) < _TICKS or len(chain) < _OF_ALL * _between(places, chain):
         return None
     number = np.arange(len(chain))
     spacing, first = np.polyfit(number, chain, 1)
@@ -183,6 +185,10 @@ def _row_in_strip(along: Values, across: Values, middle: float) -> _Row | None:
         return None
     places = chain + start + 0.5
     return _Row(places, _lengths(along, across, places, middle, 0.3 * spacing), float(spacing))
+
+
+def _between(places: Values, chain: Values) -> int:
+    return int(((places >= chain[0]) & (places <= chain[-1])).sum())
 
 
 def _peaks(profile: Values) -> Values:
