@@ -146,7 +146,7 @@ def test_the_smallest_lesion_there_can_be():
 def test_measures_need_no_regular_ring():
     # A triangle: centroid and moments by hand.
     ring = np.array([[0, 0], [6, 0], [0, 3], [0, 0]], float)
-    shape = measure_shape([Region(ring, ())], 10, 10)
+    shape = measure_shape([Region(ring, (), 9.0)], 10, 10)
     assert ring_area(ring) == shape.area == 9
     moments = np.array([[6 * 6 / 18, -6 * 3 / 36], [-6 * 3 / 36, 3 * 3 / 18]])
     assert [shape.minor_axis, shape.major_axis] == pytest.approx(4 * np.sqrt(np.linalg.eigvalsh(moments)))

@@ -128,4 +128,4 @@ def _colour_cells(colours: Colours | None) -> dict[str, str]:
 
 def _cell(value: float) -> str:
     """Six digits: more than any of them is good for."""
-    return f"{value:.6g}"
+    return repr(float(f"{value:.6g}"))

@@ -22,7 +22,7 @@ RULER_SIDE = 1024
 """Longest side in pixels at which photos are searched."""
 
 # Of the search: directions over half a turn, pixels across a strip and along one of its cells, and between ticks.
-_ANGLES, _STRIP, _CELL = 180, 12, 2
+_ANGLES, _STRIP, _CELL = 120, 12, 2
 _NEAREST, _FARTHEST = 8.0, 80.0
 # Strips that are looked at, and how far apart in degrees and pixels they are at least.
 _TRIED, _TURN_APART, _APART = 6, 4.0, 24.0
@@ -30,6 +30,8 @@ _TRIED, _TURN_APART, _APART = 6, 4.0, 24.0
 _CONTRAST, _OVER_GRAIN = 6.0, 2.5
 # Grey level of the frame around a round field of view.
 _BLACK = 60
+# Below this sum of squares a strip holds too few marks to judge.
+_FEW_MARKS = 200
 # A ruler has this many ticks in a row; none is off its place by more than a part of the distance.
 _TICKS, _OFF = 11, 0.15
 # Of the marks between the first and the last tick, this part at least are ticks: else every other one was missed.
@@ -146,15 +148,22 @@ def _best_strips(along: Values, across: Values) -> list[tuple[float, float]]:
 
 
 def _repetition(strips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much of each row repeats itself at one distance: the highest peak of its spectrum, and the next harmonic."""
+    """About how many marks of each row come at one distance: the highest peak of its spectrum that has harmonics.
+
+    Of marks at random, a spectrum has the same expected height everywhere, which the peak is measured by; wide marks
+    have no harmonics.
+    """
     length = 1 << int(strips.shape[1] - 1).bit_length()
     spectrum = fft.rfft(strips - strips.mean(axis=1, keepdims=True), length, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
-    first, last = int(length * _CELL / _FARTHEST), int(length * _CELL / _NEAREST)
-    second = power[:, 2 * first : 2 * last + 1 : 2]
-    peaks = power[:, first : first + second.shape[1]] + second
-    # A few marks repeat themselves by chance.
-    scores: NDArray[np.float32] = peaks.max(axis=1) / (power.sum(axis=1) + 500 * length)
+    # A harmonic may lie beside its place, which is a whole number of steps.
+    wide = np.maximum(power[:, 1:-1], np.maximum(power[:, :-2], power[:, 2:]))
+    base = np.arange(int(length * _CELL / _FARTHEST), int(length * _CELL / _NEAREST) + 1)
+    peaks = power[:, base]
+    for harmonic in (2, 3):
+        places = base[harmonic * base - 1 < wide.shape[1]] * harmonic - 1
+        peaks[:, : len(places)] = np.minimum(peaks[:, : len(places)], wide[:, places])
+    scores: NDArray[np.float32] = peaks.max(axis=1) / ((strips**2).sum(axis=1) + _FEW_MARKS)
     return scores
 
 
