@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from red_channel import RedChannel, save, tree
 
 from lesionseg.data.images import read_mask, read_probability
 from lesionseg.errors import ConfigError, DataError, OutputError
@@ -24,48 +24,10 @@ from lesionseg.inference.photos import list_photos
 
 JOURNAL = "predictions.jsonl"
 
-SIZE = 32
-
-
-class RedChannel:
-    """A predictor without a network: the probability is the photo's red channel."""
-
-    name, checkpoint, sha256, height, width = "red", "epoch-0001", "a" * 64, SIZE, SIZE
-
-    def __init__(self, sha256="a" * 64, before=lambda calls: None):
-        self.sha256, self.before, self.calls, self.lock = sha256, before, 0, threading.Lock()
-
-    def infer(self, batch):
-        assert batch.shape == (1, SIZE, SIZE, 3)
-        with self.lock:
-            self.calls += 1
-            calls = self.calls
-        self.before(calls)
-        return batch[..., 0].astype(np.float32) / 255
-
-
-def picture(seed=0, height=48, width=64):
-    """Dark skin colours, and a box in which the red channel is strong."""
-    pixels = np.random.default_rng(seed).integers(0, 90, (height, width, 3)).astype(np.uint8)
-    pixels[height // 4 : height // 2, width // 4 : width // 2, 0] = 240
-    return pixels
-
-
-def save(path, seed=0, **size):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture(seed, **size)).save(path, "JPEG" if path.suffix.lower() == ".jpg" else "PNG")
-    return path
-
 
 def rows_of(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, strict=True))
-
-
-def tree(folder):
-    """All files but the run's own hidden ones."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in files if not name.startswith(".predictions."))
 
 
 def records_of(path):

@@ -93,7 +93,7 @@ def journal_path(folder: Path, part: Part | None) -> Path:
 
 def is_table(folder: str, name: str) -> bool:
     """Whether a file is a table or journal of this program, and its folder thus one of results."""
-    if not name.startswith("predictions.") or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         return False
     with suppress(OSError), Path(folder, name).open("rb") as file:
         head = file.read(200).removeprefix(b"\xef\xbb\xbf")

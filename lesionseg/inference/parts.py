@@ -35,6 +35,9 @@ def claim(output: Path, part: Part | None) -> Iterator[None]:
             for lock in sorted(output.glob(".predictions.part-*.lock")):
                 with _hold(output, lock.name):
                     pass
+            # Nobody else writes here now: these are of runs that were killed.
+            for leftover in output.glob(".part-*"):
+                leftover.unlink(missing_ok=True)
         else:
             with _hold(output, _WHOLE, _DOOR_SECONDS):
                 held.enter_context(_hold(output, f".predictions.{part}.lock"))

@@ -108,13 +108,13 @@ def _walk(source: Path, output: str) -> tuple[list[str], list[str]]:
             if _is_folder(entry):
                 if not odd:
                     folders.append((f"{inside}{name}/", (*above, real)))
-            elif above and is_table(path, name):
+            elif above and name.startswith("predictions.") and is_table(path, name):
                 # An output folder of an earlier run: all of it is left out.
                 del names[before[0] :], skipped[before[1] :], folders[before[2] :]
                 break
             elif odd:
                 skipped.append(inside + name)
-            elif name.lower().endswith(IMAGE_SUFFIXES):
+            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES:
                 names.append(inside + name)
     return names, skipped
 
@@ -162,5 +162,5 @@ def _refuse_shared_names(names: Sequence[str]) -> None:
 
 def _output_key(name: str) -> str:
     # Names that differ only in case or in Unicode composition are one name on other file systems.
-    stem = output_stem(name)
+    stem = name[: name.rfind(".")]
     return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()
