@@ -39,8 +39,12 @@ def main(photo: Path, model: Path) -> None:
             "decode and infer": lambda decoded=decoded, data=data: stages.infer(
                 stages.decode(data, "x", predictor.height, predictor.width), predictor
             ),
-            "mask": lambda decoded=decoded, small=small: stages.Rendering(decoded, small, 0.5).mask,
-            "shape": lambda decoded=decoded, small=small: measure_photo(decoded, small, 0.5, Measuring()),
+            "threshold at the photo's size": lambda decoded=decoded, small=small: (
+                stages.Rendering(decoded, small, 0.5).mask
+            ),
+            "shape (always measured)": lambda decoded=decoded, small=small: measure_photo(
+                decoded, small, 0.5, Measuring()
+            ),
             "--mm-per-pixel": lambda decoded=decoded, small=small: measure_photo(
                 decoded, small, 0.5, Measuring(mm_per_pixel=0.02)
             ),
