@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lesionseg.data.images import (
     decode_fitted,
@@ -28,8 +28,10 @@ from lesionseg.inference import pictures
 from lesionseg.inference.forms import encode_geojson, encode_rle, encode_svg
 from lesionseg.inference.measurements import Measuring, measure_photo
 from lesionseg.inference.outline import Region, trace_regions
-from lesionseg.inference.predictor import Predictor
 from lesionseg.records import THRESHOLD, BoolMask, Probability, RgbImage
+
+if TYPE_CHECKING:
+    from lesionseg.inference.predictor import Predictor
 
 __all__ = [
     "ENDINGS",
