@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lesionseg.errors import LesionsegError
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
-    from lesionseg.inference.folder import FolderResult, PredictOptions
+    from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
@@ -162,6 +162,8 @@ def predict(
     options: PredictOptions | None = None,
     *,
     progress: Progress = None,
+    workers: int | None = None,
+    part: Part | None = None,
 ) -> FolderResult:
     """Writes a mask for every photo of a folder, or for one photo, at the photo's own size, and ``predictions.csv``.
 
@@ -173,16 +175,27 @@ def predict(
         output: the folder to write.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
         progress: True shows it; a function is called with (done, total) after each photo.
+        workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
+        RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
+            writes into the output folder.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
-    predictor = load(run)
+    # Each worker runs an exported model on a thread of its own.
+    predictor = load(run, threads=1 if as_path(run).is_file() else None)
     with counting(progress, "predicting") as counted:
-        return predict_folder(as_path(source), predictor, as_path(output), options or PredictOptions(), counted)
+        return predict_folder(
+            as_path(source),
+            predictor,
+            as_path(output),
+            options or PredictOptions(),
+            counted,
+            workers=workers,
+            part=part,
+        )
 
 
 def export(

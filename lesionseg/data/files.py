@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ MAX_BYTES = 256 * 2**20
 """Larger files are refused before they are read."""
 
 # Hidden files, what macOS and Windows leave in folders, and ISIC 2017's companion pictures.
-_COMPANION = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
+_SYSTEM, _COMPANION = ("thumbs.db", "desktop.ini"), "_superpixels."
 
 # Seconds for which a file without an end counts as one that is being copied, and until it is looked at again.
 _YOUNG = 2.0
@@ -41,7 +40,8 @@ def as_path(path: AnyPath) -> Path:
 
 def is_companion(name: str) -> bool:
     """Whether a file name says that it is no data: hidden, the system's, or a companion of a photo."""
-    return _COMPANION.search(name) is not None
+    name = name.lower()
+    return name.startswith(".") or _COMPANION in name or name in _SYSTEM
 
 
 def read_bytes(path: Path) -> bytes:

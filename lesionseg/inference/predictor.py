@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,7 +31,7 @@ _CHECKPOINTS = ("best", "last", "start")
 
 
 class Predictor(Protocol):
-    """What the rest of this room knows of a model."""
+    """What the rest of this room knows of a model; several threads may infer at a time."""
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ class TorchPredictor(TakesPhotos):
         self.labels = labels
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
-        self._device = device
+        self._device, self._lock = device, Lock()
         self.model = model.eval().requires_grad_(False).to(device)
         self._net = fold_norms(self.model).to(memory_format=torch.channels_last)
 
@@ -136,7 +137,8 @@ class TorchPredictor(TakesPhotos):
         import torch
 
         require_batch(batch, self.height, self.width)
-        with torch.inference_mode():
+        # torch shares one photo among its threads; several photos at a time would only get in each other's way.
+        with self._lock, torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
             logits = self._net(images).float()
