@@ -177,7 +177,7 @@ def sweep(
 
 
 def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:
-    """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
+    """Loads a trained run, or an ``.onnx`` or ``.xml`` file exported from one (then without torch), for inference.
 
     Raises:
         RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.

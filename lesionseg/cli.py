@@ -142,7 +142,7 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 )
 def evaluate(
-    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx or .xml file.")] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
@@ -228,7 +228,7 @@ def report(
 )
 def predict(
     source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
-    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
+    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx or .xml file.")],
     output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write contour pictures.")] = False,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Also write 8-bit maps.")] = False,

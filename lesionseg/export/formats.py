@@ -19,8 +19,9 @@ from lesionseg.errors import ConfigError
 from lesionseg.export.graph import ExportModule
 from lesionseg.export.onnx import trace, with_metadata
 from lesionseg.export.quantize import to_dynamic, to_float16, to_int8
-from lesionseg.inference.exported import ExportInfo
+from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
 from lesionseg.inference.onnx_predictor import OnnxPredictor
+from lesionseg.inference.openvino_predictor import OpenvinoPredictor
 
 __all__ = ["FORMATS", "Built", "Format", "Infer"]
 
@@ -78,21 +79,15 @@ def _openvino(module: ExportModule, info: ExportInfo, calibration: NDArray[np.ui
     # float16 is how OpenVINO stores weights; it computes in what the device does best.
     half = info.precision == "float16"
     data = _onnx_bytes(module, replace(info, precision="float32") if half else info, calibration)
-    core = openvino.Core()
-    network = core.read_model(data)
+    network = openvino.Core().read_model(data)
     for key, text in info.to_metadata().items():
-        network.set_rt_info(text, ["lesionseg", key])
+        network.set_rt_info(text, [OPENVINO_INFO, key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(network, path, compress_to_fp16=half)
-        # Left to itself, OpenVINO computes in bfloat16 where the CPU can, which moves probabilities by up to 0.2.
-        compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         files = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".xml")}
-
-    def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(compiled(batch)["probability"])
-
-    return Built(files, infer)
+    made = OpenvinoPredictor(files[".xml"], files[".bin"], Path(f"{info.name}.xml"), threads=1)
+    return Built(files, made.infer)
 
 
 def _program(module: ExportModule, info: ExportInfo) -> torch.export.ExportedProgram:

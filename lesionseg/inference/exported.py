@@ -14,10 +14,13 @@ from lesionseg.data.labels import Labels
 from lesionseg.errors import RunError
 from lesionseg.records import THRESHOLD
 
-__all__ = ["INPUT", "ExportInfo", "unpack_run"]
+__all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "unpack_run"]
 
 INPUT = "photos"
 """The graph's input: ``uint8 N H W 3``, RGB."""
+
+OPENVINO_INFO = "lesionseg"
+"""Where an OpenVINO file's ``rt_info`` holds the texts of ``ExportInfo.to_metadata``."""
 
 _VERSION = "1"
 _RESIZE = "to height x width without keeping the aspect, Pillow BILINEAR (antialiased); probability back with BILINEAR"
