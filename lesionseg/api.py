@@ -188,17 +188,37 @@ def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> 
 
 
 def predict(
-    source: Path, run: Path, output: Path, options: PredictOptions | None = None, *, progress: Counted | None = None
+    source: Path,
+    run: Path,
+    output: Path,
+    options: PredictOptions | None = None,
+    *,
+    tile: float | None = None,
+    progress: Counted | None = None,
 ) -> FolderResult:
     """Writes a mask for every photo of a folder, or for one photo, at the photo's own size.
 
+    Args:
+        source: the folder or photo.
+        run: as in ``load``.
+        output: the folder for the masks.
+        options: what is written.
+        tile: looks at each photo in overlapping tiles, at so many times the model's input size.
+        progress: called with (done, total).
+
     Raises:
+        ConfigError: the factor of the tiles is not in its range.
         DataError: there is no photo, or two photos would share an output.
         RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
-    return predict_folder(source, load(run), output, options or PredictOptions(), progress=progress)
+    predictor = load(run)
+    if tile is not None:
+        from lesionseg.inference.tiles import Tiled
+
+        predictor = Tiled(predictor, tile)
+    return predict_folder(source, predictor, output, options or PredictOptions(), progress=progress)
 
 
 def export(
@@ -209,6 +229,7 @@ def export(
     precision: str = "float32",
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
+    qat: int = 0,
     manifest: str | Path | None = None,
     root: str | Path | None = None,
     say: Warn = _ignore,
@@ -226,6 +247,7 @@ def export(
         precision=precision,
         size=size,
         max_drop=max_drop,
+        qat=qat,
         manifest=manifest,
         root=root,
         say=say,

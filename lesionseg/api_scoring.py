@@ -42,8 +42,8 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder, or an exported ``.onnx`` or ``.xml`` file; its scores go into a folder beside it, called as the file
-            without its suffix.
+        run: a run folder, or an exported ``.onnx`` or ``.xml`` file; its scores go into a folder beside it, called as
+            the file without its suffix.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.

@@ -236,6 +236,10 @@ def predict(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Lesion where the probability is at least this.")
     ] = 0.5,
+    tile: Annotated[
+        float | None,
+        typer.Option(help="Look closer: at this many times the input size, in overlapping tiles; not always better."),
+    ] = None,
 ) -> None:
     """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""
     from lesionseg import api, console
@@ -246,7 +250,7 @@ def predict(
     )
     try:
         with console.counter(out, "predicting") as progress:
-            result = api.predict(source, model, output, options, progress=progress)
+            result = api.predict(source, model, output, options, tile=tile, progress=progress)
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
@@ -259,6 +263,7 @@ def predict(
     epilog=example(
         "lesionseg export runs/finetuned",
         "lesionseg export runs/finetuned --precision int8 --root /data/isic2016",
+        "lesionseg export runs/finetuned --precision int8 --qat 5",
         "lesionseg export runs/finetuned --format openvino --precision float16 --output finetuned.xml",
     )
 )
@@ -269,13 +274,14 @@ def export(
     precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
     max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
+    qat: Annotated[int, typer.Option(help="Epochs of training with int8's rounding, where int8 loses too much.")] = 0,
     manifest: ManifestOption = None,
     root: Root = None,
 ) -> None:
     """Export a run for another runtime; what is not as good as the run is not written."""
     from lesionseg import api
 
-    checks: dict[str, Any] = {"max_drop": max_drop, "manifest": manifest, "root": root}
+    checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root}
     sides = (size, size) if size else None
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
     say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")

@@ -43,6 +43,7 @@ class ExportInfo:
         macs: multiplications with addition for one photo, counted in the trained network.
         run: the run's ``run.json``, without the machine's paths.
         history: the run's ``history.csv``.
+        qat_epochs: for how many epochs it was trained on with int8's rounding.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ExportInfo:
     macs: int
     run: Mapping[str, Any]
     history: str
+    qat_epochs: int = 0
 
     def to_metadata(self) -> dict[str, str]:
         """Key -> text; what is not of this record explains the file to other programs and to people."""
@@ -65,7 +67,7 @@ class ExportInfo:
             "lesionseg_export": _VERSION,
             "lesionseg_version": __version__,
             **{key: getattr(self, key) for key in ("name", "checkpoint", "architecture", "precision", "history")},
-            **{key: str(getattr(self, key)) for key in ("height", "width", "macs")},
+            **{key: str(getattr(self, key)) for key in ("height", "width", "macs", "qat_epochs")},
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
             "classes": json.dumps(self.labels.names),
@@ -100,6 +102,8 @@ class ExportInfo:
                 width=int(values["width"]),
                 macs=int(values["macs"]),
                 history=values["history"],
+                # Files of earlier versions do not have it.
+                qat_epochs=int(values.get("qat_epochs", "0")),
                 mean=tuple(json.loads(values["mean"])),
                 std=tuple(json.loads(values["std"])),
                 labels=Labels(tuple(json.loads(values["classes"])), masks["classes"], masks["band"]),

@@ -48,9 +48,8 @@ class OpenvinoPredictor:
             self._request = core.compile_model(network, "CPU", _settings(threads)).create_infer_request()
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-200:]
-            raise RunError(f"{path} is no intact OpenVINO model: {reason}", fix="export or copy both files again") from (
-                error
-            )
+            fix = "export or copy both files again"
+            raise RunError(f"{path} is no intact OpenVINO model: {reason}", fix=fix) from error
         self.sha256 = hashlib.sha256(xml + weights).hexdigest()
         self.labels: Labels = self.info.labels
         self.name = path.stem
