@@ -53,7 +53,8 @@ def main() -> None:
             scores[name].append(dice(confusion(case.case_id, mask, photo.truths[0])))
         change, agreed = np.subtract(scores[name], scores["whole"]), agreement(masks[name], masks["whole"])
         print(
-            f"| {name} | {np.mean(scores[name]):.4f} | {np.mean(change):+.4f} | {change.min():+.2f}, {change.max():+.2f} "
+            f"| {name} | {np.mean(scores[name]):.4f} | {np.mean(change):+.4f} "
+            f"| {change.min():+.2f}, {change.max():+.2f} "
             f"| {agreed.mean():.4f}, {agreed.min():.4f} | {1000 * seconds / len(cases):.0f} |",
             flush=True,
         )

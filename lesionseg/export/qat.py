@@ -26,7 +26,7 @@ from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.transforms import augmentation
 from lesionseg.export.graph import ExportModule
 from lesionseg.export.onnx import trace
-from lesionseg.export.quantize import IntegerLayer, Ranges, integer_layers
+from lesionseg.export.quantize import SHIPPED, IntegerLayer, Ranges, Scheme, integer_layers
 from lesionseg.models import SegmentationModel
 from lesionseg.records import Case
 from lesionseg.training.checkpoint import best_checkpoint, load_checkpoint
@@ -34,7 +34,7 @@ from lesionseg.training.fit import fit
 
 __all__ = ["Tuned", "fine_tune", "rounded", "tune_on"]
 
-_BITS = 8
+_STEPS = 255
 # Of the moving averages; a few epochs are no thousands of steps.
 _MOMENTUM = 0.1
 _RATE = 1e-4
@@ -71,10 +71,9 @@ class _Range(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if self.training:
             self._follow(values.detach())
-        steps = 2**_BITS - 1
-        scale = ((self.seen[1] - self.seen[0]) / steps).clamp_min(1e-9)
+        scale = ((self.seen[1] - self.seen[0]) / _STEPS).clamp_min(1e-9)
         zero = (-self.seen[0] / scale).round().to(torch.int32)
-        rounded: Tensor = torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, steps)
+        rounded: Tensor = torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, _STEPS)
         return rounded
 
     def _follow(self, values: Tensor) -> None:
@@ -87,11 +86,16 @@ class _Range(nn.Module):
 
 
 class _Weight(nn.Module):
-    """Rounds a convolution's weights to -127 to 127 steps, with a scale for each output channel."""
+    """Rounds a convolution's weights to whole multiples of a part of the largest one."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
 
     def forward(self, weight: Tensor) -> Tensor:
-        largest = 2 ** (_BITS - 1) - 1
-        scale = (weight.detach().abs().amax((1, 2, 3)) / largest).clamp_min(1e-9)
+        largest = self.scheme.largest
+        peak = weight.detach().abs().amax((1, 2, 3))
+        scale = ((peak if self.scheme.per_channel else peak.max().expand_as(peak)) / largest).clamp_min(1e-9)
         zero = torch.zeros_like(scale, dtype=torch.int32)
         rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -largest, largest)
         return rounded
@@ -103,10 +107,11 @@ class rounded:  # noqa: N801 - used as a function, in a with statement
     Args:
         model: from ``prepare``; the ranges are part of it meanwhile.
         layers: of its graph.
+        scheme: how weights are rounded.
     """
 
-    def __init__(self, model: SegmentationModel, layers: Sequence[IntegerLayer]) -> None:
-        self._model = model
+    def __init__(self, model: SegmentationModel, layers: Sequence[IntegerLayer], scheme: Scheme = SHIPPED) -> None:
+        self._model, self._scheme = model, scheme
         self._layers = {name: layer for layer in layers if (name := _module_name(layer, model))}
         self._undo = ExitStack()
         self._names: list[str] = []
@@ -122,7 +127,7 @@ class rounded:  # noqa: N801 - used as a function, in a with statement
         targets = {layer.target for layer in self._layers.values()}
         for name, layer in self._layers.items():
             conv = self._model.get_submodule(name)
-            parametrize.register_parametrization(conv, "weight", _Weight())
+            parametrize.register_parametrization(conv, "weight", _Weight(self._scheme))
             self._undo.callback(parametrize.remove_parametrizations, conv, "weight", leave_parametrized=False)
             self._undo.callback(conv.register_forward_hook(_of_output(made[layer.target])).remove)
             if layer.source not in targets:
@@ -160,6 +165,7 @@ def fine_tune(
     size: tuple[int, int],
     epochs: int,
     say: Say = lambda _: None,
+    scheme: Scheme = SHIPPED,
 ) -> Tuned:
     """Trains a prepared network with the rounding of int8, on the photos, the loss and the seeds of its run.
 
@@ -170,6 +176,7 @@ def fine_tune(
         size: height and width of the input.
         epochs: how many.
         say: told of each epoch.
+        scheme: how weights are rounded.
 
     Raises:
         DataError: listing every case that cannot be read.
@@ -179,7 +186,7 @@ def fine_tune(
     (photos, masks), (val_photos, val_masks) = (decode_pairs(part, *size, labels=labels) for part in cases)
     augment = augmentation(config.data, config.loop.seed)
     train, validation = PairDataset(photos, masks, augment), PairDataset(val_photos, val_masks)
-    return tune_on(module, config, train, validation, size, epochs, say)
+    return tune_on(module, config, train, validation, size, epochs, say, scheme)
 
 
 def tune_on(
@@ -190,10 +197,11 @@ def tune_on(
     size: tuple[int, int],
     epochs: int,
     say: Say = lambda _: None,
+    scheme: Scheme = SHIPPED,
 ) -> Tuned:
     """As ``fine_tune``, with pairs that are decoded already."""
     model = module.model
-    layers = integer_layers(trace(module, *size))
+    layers = integer_layers(trace(module, *size), scheme)
     # In inference the frozen encoder would go round what is put in here.
     model.encoder.frozen = False
     model.requires_grad_(True)
@@ -202,7 +210,7 @@ def tune_on(
     def tell(row: Mapping[str, Any]) -> None:
         say(f"epoch {row['epoch']} of {epochs} with rounding: Dice {row['val_dice']:.4f} in validation")
 
-    with tempfile.TemporaryDirectory() as folder, rounded(model, layers) as state:
+    with tempfile.TemporaryDirectory() as folder, rounded(model, layers, scheme) as state:
         result = fit(settings, model, train, validation, Path(folder), on_epoch=tell)
         best = load_checkpoint(best_checkpoint(Path(folder)), with_optimizer=False)
         model.cpu().load_state_dict(dict(best.model_state))

@@ -1,8 +1,8 @@
 """Predicting a photo at more than the model's input size, in overlapping tiles of that size.
 
-The way of the U-Net paper (arXiv:1505.04597, its figure 2) and of MONAI's ``sliding_window_inference``: tiles overlap by
-half, a Gaussian trusts their middle more than their edges, and what lies beyond the photo's border is its mirror image.
-Here in numpy, so that an exported file needs no torch for it.
+The way of the U-Net paper (arXiv:1505.04597, figure 2) and of MONAI's ``sliding_window_inference``: tiles overlap by
+half, a Gaussian trusts their middle more than their edges, and beyond the photo's border lies its mirror image. Here in
+numpy, so that an exported file needs no torch for it.
 """
 
 from __future__ import annotations
