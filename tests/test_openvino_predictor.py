@@ -32,6 +32,7 @@ def test_it_says_what_the_others_say(exported, file):
     for other in (load_predictor(run), load_predictor(onnx)):
         np.testing.assert_allclose(ours.infer(photos), other.infer(photos), atol=1e-4)
         np.testing.assert_allclose(ours.infer_classes(photos), other.infer_classes(photos), atol=1e-4)
+    assert ours.predict(photos[0]).probability.shape == (64, 96)
     # Nothing is overwritten by the next photo, nor by the next call.
     before = ours.infer(photos[:1])
     kept = before.copy()

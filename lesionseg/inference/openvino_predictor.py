@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.inference.batches import both_classes, require_batch, require_finite
 from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
+from lesionseg.inference.single import TakesPhotos
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenvinoPredictor", "load_openvino"]
 
 
-class OpenvinoPredictor:
+class OpenvinoPredictor(TakesPhotos):
     """A ``Predictor`` on OpenVINO's CPU kernels, one photo after the other.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from lesionseg.data.images import (
     resize_probability,
 )
 from lesionseg.errors import ConfigError
-from lesionseg.inference.predictor import Predictor
 from lesionseg.records import THRESHOLD, BoolMask, Prediction, Probability, RgbImage
+
+if TYPE_CHECKING:
+    from lesionseg.inference.predictor import Predictor
 
 __all__ = [
     "MASK_ENDINGS",
