@@ -240,7 +240,7 @@ def predict(
     ] = 0.5,
     tile: Annotated[
         float | None,
-        typer.Option(help="Look closer: at this many times the input size, in overlapping tiles; not always better."),
+        typer.Option(help="For lesions small in the frame: tiles at this many times the input size. Harms close-ups."),
     ] = None,
 ) -> None:
     """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3)."""

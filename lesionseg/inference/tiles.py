@@ -34,8 +34,8 @@ Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class Tiled(Wrapped):
     """A ``Predictor`` that takes photos at a multiple of another one's input size.
 
-    A tile shows less of the photo than the model saw in its training, at a larger scale: outlines may become finer, and
-    what is lesion is harder to tell.
+    For photos in which the lesion is smaller than in those of the training. Where it fills the frame already, a tile
+    inside it shows nothing of the skin around it, and masks become much worse.
 
     Args:
         inner: the predictor that is asked, once for each tile: (2 factor)^2 times about.
