@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lesionseg.export.publish import Exported
     from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
+    from lesionseg.inference.refine import Refinement
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "pair",
     "predict",
+    "predict_on_cluster",
     "split",
     "sweep",
     "synth",
@@ -161,7 +163,7 @@ def predict(
     output: AnyPath,
     options: PredictOptions | None = None,
     *,
-    tile: float | None = None,
+    refine: Refinement | None = None,
     progress: Progress = None,
     workers: int | None = None,
     part: Part | None = None,
@@ -175,7 +177,7 @@ def predict(
         run: a run folder, or an exported ``.onnx`` or ``.xml`` file.
         output: the folder to write.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
-        tile: looks at each photo in overlapping tiles, at so many times the model's input size.
+        refine: what is asked of the model beyond one look at each photo.
         progress: True shows it; a function is called with (done, total) after each photo.
         workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
@@ -189,19 +191,48 @@ def predict(
 
     # Each worker runs an exported model on a thread of its own.
     predictor = load(run, threads=1 if as_path(run).is_file() else None)
-    if tile is not None:
-        from lesionseg.inference.tiles import Tiled
-
-        predictor = Tiled(predictor, tile)
+    options = options or PredictOptions()
+    if refine is not None:
+        predictor = refine.around(predictor, options.threshold)
     with counting(progress, "predicting") as counted:
         return predict_folder(
             as_path(source),
             predictor,
             as_path(output),
-            options or PredictOptions(),
+            options,
             counted,
             workers=workers,
             part=part,
+        )
+
+
+def predict_on_cluster(
+    source: AnyPath,
+    model: AnyPath,
+    output: AnyPath,
+    options: PredictOptions | None = None,
+    *,
+    refine: Refinement | None = None,
+    progress: Progress = None,
+    address: str | None = None,
+    workers: int | None = None,
+) -> FolderResult:
+    """Does what ``predict`` does on all machines of a Ray cluster; needs the extra ``[ray]``.
+
+    Arguments and errors are those of ``lesionseg.inference.distributed.predict_distributed``.
+    """
+    from lesionseg.inference.distributed import predict_distributed
+
+    with counting(progress, "predicting") as counted:
+        return predict_distributed(
+            source,
+            as_path(model),
+            output,
+            options,
+            counted,
+            refine=refine,
+            address=address,
+            workers=workers,
         )
 
 

@@ -27,6 +27,7 @@ from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.parts import claim
 from lesionseg.inference.photos import list_photos, output_stem, refuse_shared_names
+from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
 
@@ -46,6 +47,7 @@ def predict_distributed(
     options: PredictOptions | None = None,
     progress: Progress | None = None,
     *,
+    refine: Refinement | None = None,
     address: str | None = None,
     workers: int | None = None,
 ) -> FolderResult:
@@ -56,6 +58,7 @@ def predict_distributed(
         model: an ``.onnx`` file that ``lesionseg export`` wrote; it is sent to the machines.
         options: what is written.
         progress: called with (done, total) after each photo.
+        refine: what is asked of the model beyond one look at each photo.
         address: of the cluster, as ``ray.init`` takes it; None joins one that is there, or starts one here.
         workers: photos done at a time; by default as many as the cluster has cores.
 
@@ -67,14 +70,16 @@ def predict_distributed(
     if model.suffix != ".onnx":
         raise ConfigError(f"{model} cannot be sent to other machines", fix="make an .onnx file: lesionseg export RUN")
     data = model.read_bytes()
-    job = Job(OnnxPredictor(data, model, threads=1), options or PredictOptions())
+    options, refine = options or PredictOptions(), refine or Refinement()
+    # A model that cannot be used is told before a cluster is asked for.
+    refine.around(OnnxPredictor(data, model, threads=1), options.threshold)
     here, there = open_store(source), open_store(output)
     names, skipped = _list(here, there)
     counts: Counter[str] = Counter()
     with _cluster(ray, address, workers) as cores, _journal_folder(there) as folder, claim(folder, None):
         with closing(Journal(folder, names)) as journal:
             # Held here by its reference: an actor that is started again asks for it again.
-            sent = _Workers(ray.put(data), model.name, job.options, here, there)
+            sent = _Workers(ray.put(data), model.name, options, refine, here, there)
             rows = _rows(ray, sent, journal, names, workers or cores)
             for number, (index, row) in enumerate(rows, start=1):
                 counts[row["status"] if row else "reused"] += 1
@@ -187,6 +192,7 @@ class _Workers:
     model: Any
     name: str
     options: PredictOptions
+    refine: Refinement
     source: Store
     output: Store
 
@@ -217,7 +223,8 @@ class _Actor:
         import ray
 
         self._sent = sent
-        self._job = Job(OnnxPredictor(ray.get(sent.model), Path(sent.name), threads=1), sent.options)
+        model = OnnxPredictor(ray.get(sent.model), Path(sent.name), threads=1)
+        self._job = Job(sent.refine.around(model, sent.options.threshold), sent.options)
 
     def __call__(self, batch: Batch) -> Batch:
         keys = ("name", "data", "problem", "before")
