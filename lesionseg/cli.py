@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from lesionseg import RESEARCH_USE, __version__
+from lesionseg import RESEARCH_USE
 from lesionseg.cli_data import data
 from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
 from lesionseg.errors import ConfigError, LesionsegError
@@ -37,6 +37,8 @@ Split = Annotated[str, typer.Option(help="Which cases are scored.")]
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from lesionseg import __version__
+
         say(f"lesionseg {__version__}")
         raise typer.Exit
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lesionseg.data.images import (
     decode_fitted,
@@ -25,8 +25,10 @@ from lesionseg.data.images import (
 from lesionseg.data.upsampling import Thresholded, threshold_at_size
 from lesionseg.data.writing import MASK_BITS
 from lesionseg.errors import ConfigError
-from lesionseg.inference.predictor import Predictor
 from lesionseg.records import THRESHOLD, BoolMask, Probability, RgbImage
+
+if TYPE_CHECKING:
+    from lesionseg.inference.predictor import Predictor
 
 __all__ = [
     "MASK_ENDINGS",
