@@ -175,7 +175,8 @@ def main() -> None:
 def measure(options: argparse.Namespace, home: Path) -> None:
     """All of it, in a folder of its own."""
     once, many, maps = home / "once", home / "many", home / "maps"
-    once.mkdir(), many.mkdir()
+    once.mkdir()
+    many.mkdir()
     for file in sorted(options.photos.iterdir()):
         shutil.copy(file, once / file.name)
         for copy in range(options.copies):
@@ -191,7 +192,14 @@ def measure(options: argparse.Namespace, home: Path) -> None:
     for number in range(options.rounds):
         for way, words in ways.items():
             output = home / f"{way}-{number}"
-            found[way].append(alone(*(output if word == "OUT" else word for word in words)))
+            told = alone(*(output if word == "OUT" else word for word in words))
+            found[way].append(told)
+            print(
+                f"round {number + 1}, {way}: {told['photos'] / told['seconds']:.1f} photos/s, "
+                f"{1000 * told['busy'] / told['photos']:.1f} ms of processor time per photo",
+                file=sys.stderr,
+                flush=True,
+            )
             if number:
                 shutil.rmtree(output)
     report(found, home, many, maps)
