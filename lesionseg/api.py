@@ -175,8 +175,7 @@ def predict(
         output: the folder to write.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
         progress: True shows it; a function is called with (done, total) after each photo.
-        workers: photos done at a time; by default as many as there are cores.
-        part: does only a share of the photos, as ``predict_folder`` says.
+        workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
         DataError: there is no photo, or two photos would share an output.
@@ -188,7 +187,15 @@ def predict(
     # Each worker runs an exported model on a thread of its own.
     predictor = load(run, threads=1 if as_path(run).is_file() else None)
     with counting(progress, "predicting") as counted:
-        return predict_folder(as_path(source), predictor, as_path(output), options, counted, workers=workers, part=part)
+        return predict_folder(
+            as_path(source),
+            predictor,
+            as_path(output),
+            options or PredictOptions(),
+            counted,
+            workers=workers,
+            part=part,
+        )
 
 
 def export(

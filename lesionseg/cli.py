@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
 from lesionseg.cli_data import data
-from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
+from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, names, out, say, telling
 from lesionseg.errors import ConfigError, LesionsegError
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ def report(
     epilog=example(
         "lesionseg predict photos/ --model runs/finetuned --output masks/",
         "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
-        "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay --save-probabilities",
+        "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay contour,heat --format png,geojson",
+        "lesionseg predict photos/ --model runs/finetuned --output masks/ --measure",
         "sbatch --array=1-8 --wrap 'lesionseg predict photos/ --model finetuned-int8.onnx --output masks/ "
         "--num-parts 8 --part-id $SLURM_ARRAY_TASK_ID'",
     )
@@ -238,9 +239,30 @@ def predict(
     source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
     model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
     output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write contour pictures.")] = False,
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=names,
+            is_eager=True,
+            help="Also write pictures to look at: contour, heat, focus, strip; with commas, or repeated.",
+        ),
+    ] = None,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Also write 8-bit maps.")] = False,
-    mask_format: Annotated[str, typer.Option("--format", help="png or nifti.")] = "png",
+    mask_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            callback=names,
+            is_eager=True,
+            help="Of the mask: png (default), nifti, rle (COCO), geojson, svg; with commas, or repeated.",
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also measure colours, and read a ruler where there is one.")
+    ] = False,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(help="Scale of all photos at their own size; the table then has millimetres too.")
+    ] = None,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Lesion where the probability is at least this.")
     ] = 0.5,
@@ -258,8 +280,11 @@ def predict(
     """
     from lesionseg import api, console
     from lesionseg.inference.folder import PredictOptions
+    from lesionseg.inference.measurements import Measuring
 
-    options = PredictOptions(threshold, mask_format, overlay, save_probabilities, bits)
+    measuring = Measuring(measure, mm_per_pixel)
+    formats, overlays = tuple(mask_format or ("png",)), tuple(overlay or ())
+    options = PredictOptions(threshold, formats, overlays, save_probabilities, bits, measuring)
     part = _part(num_parts, part_id)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

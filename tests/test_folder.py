@@ -19,6 +19,7 @@ from lesionseg.data.images import read_mask, read_probability
 from lesionseg.errors import ConfigError, DataError, OutputError
 from lesionseg.inference.folder import PredictOptions, predict_folder
 from lesionseg.inference.journal import COLUMNS, TABLE
+from lesionseg.inference.measurements import Measuring
 from lesionseg.inference.photos import list_photos
 
 JOURNAL = "predictions.jsonl"
@@ -95,12 +96,12 @@ def test_the_table_says_what_the_files_hold(source, output):
 
 def test_the_inputs_are_left_alone(source, output):
     before = stamps(source)
-    predict_folder(source, RedChannel(), output, PredictOptions(overlay=True))
+    predict_folder(source, RedChannel(), output, PredictOptions(overlays=("contour",)))
     assert stamps(source) == before
 
 
 def test_all_outputs(source, output):
-    options = PredictOptions(format="nifti", overlay=True, save_probabilities=True)
+    options = PredictOptions(formats=("nifti",), overlays=("contour",), save_probabilities=True)
     predict_folder(source, RedChannel(), output, options)
     assert [name for name in tree(output) if name.startswith("b_")] == [
         "b_overlay.jpg",
@@ -158,7 +159,7 @@ def test_a_photo_that_vanishes_is_recorded(source, output):
 
 
 def test_a_second_run_uses_everything_again(source, output):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     first = predict_folder(source, RedChannel(), output, options)
     before, table = stamps(output), first.table.read_bytes()
     predictor = RedChannel()
@@ -203,7 +204,7 @@ def damage_probability(source, output):
 
 @pytest.mark.parametrize("change", [change_photo, damage_mask, remove_mask, damage_overlay, damage_probability])
 def test_what_changed_is_done_again_and_nothing_else(source, output, change):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     predict_folder(source, RedChannel(), output, options)
     right = {name: (output / name).read_bytes() for name in tree(output)}
     before = stamps(output)
@@ -222,22 +223,25 @@ def test_another_model_or_threshold_or_a_new_wish_does_all_again(source, output)
     for predictor, wish in [
         (RedChannel("b" * 64), options),
         (RedChannel("b" * 64), replace(options, threshold=0.3)),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti")),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti", overlay=True)),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti", overlay=True, save_probabilities=True)),
+        (RedChannel("b" * 64), replace(options, threshold=0.3, formats=("nifti",))),
+        (RedChannel("b" * 64), replace(options, threshold=0.3, formats=("nifti",), overlays=("contour",))),
+        (
+            RedChannel("b" * 64),
+            replace(options, threshold=0.3, formats=("nifti",), overlays=("contour",), save_probabilities=True),
+        ),
     ]:
         result = predict_folder(source, predictor, output, wish)
         assert (result.done, result.reused, predictor.calls) == (4, 0, 4)
-    fewer = predict_folder(source, RedChannel("b" * 64), output, replace(options, threshold=0.3, format="nifti"))
+    fewer = predict_folder(source, RedChannel("b" * 64), output, replace(options, threshold=0.3, formats=("nifti",)))
     assert (fewer.done, fewer.reused) == (0, 4)
 
 
 def test_an_overlay_never_outlives_its_model(source, output):
-    predict_folder(source, RedChannel(), output, PredictOptions(overlay=True))
+    predict_folder(source, RedChannel(), output, PredictOptions(overlays=("contour",)))
     old = (output / "b_overlay.jpg").read_bytes()
     predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2))
     assert (output / "b_overlay.jpg").read_bytes() != old
-    result = predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2, overlay=True))
+    result = predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2, overlays=("contour",)))
     assert result.reused == 4
 
 
@@ -333,7 +337,7 @@ def test_an_output_folder_around_the_photos_is_refused(source, place):
 
 
 def test_outputs_inside_the_source_are_never_photos(source):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     for name, reused in (("out", 0), ("out", 4), ("other/out", 0)):
         result = predict_folder(source, RedChannel(), source / name, options)
         assert (result.done + result.reused, result.reused) == (4, reused)
@@ -459,3 +463,32 @@ def test_wrong_options_come_before_any_work(source, output):
     with pytest.raises(ConfigError):
         predict_folder(source, RedChannel(), output, PredictOptions(threshold=2))
     assert not output.exists()
+
+
+def test_every_form_is_written_and_found_again(source, output):
+    options = PredictOptions(
+        formats=("png", "nifti", "rle", "geojson", "svg"), overlays=("contour", "heat", "focus", "strip")
+    )
+    rows = rows_of(predict_folder(source, RedChannel(), output, options).table)
+    assert [name for name in tree(output) if name.startswith("b_")] == sorted(
+        f"b{ending}" for ending in options.endings.values()
+    )
+    row = next(row for row in rows if row["file"] == "b.jpg")
+    for kind, ending in options.endings.items():
+        assert row[f"{kind}_sha256"] == hashlib.sha256((output / f"b{ending}").read_bytes()).hexdigest()
+    assert predict_folder(source, RedChannel(), output, options).reused == 4
+    (output / "b_heat.jpg").unlink()
+    assert predict_folder(source, RedChannel(), output, options).done == 1
+
+
+def test_measurements_are_in_the_table(source, output):
+    rows = rows_of(predict_folder(source, RedChannel(), output).table)
+    assert all(float(row["perimeter_px"]) > 0 and row["lesion_l"] == row["area_mm2"] == "" for row in rows)
+    more = PredictOptions(measuring=Measuring(more=True, mm_per_pixel=0.1))
+    result = predict_folder(source, RedChannel(), output, more)
+    assert result.done == 4
+    for row in rows_of(result.table):
+        assert float(row["area_mm2"]) == pytest.approx(float(row["area_px"]) / 100, rel=1e-5)
+        assert (row["mm_source"], row["options"]) == ("given", "bits=8 measure mm_per_pixel=0.1")
+        assert 0 <= float(row["lesion_l"]) <= 100
+    assert predict_folder(source, RedChannel(), output, more).reused == 4

@@ -22,6 +22,8 @@ from typing import IO, Any
 
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
+from lesionseg.inference.measurements import MEASURES
+from lesionseg.inference.stages import ENDINGS
 from lesionseg.tables import encode_table, safe_cell
 
 __all__ = [
@@ -39,8 +41,8 @@ __all__ = [
 
 TABLE = "predictions.csv"
 COLUMNS = (
-    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "seconds"),
-    *("model_sha256", "photo_sha256", "mask_sha256", "probability_sha256", "overlay_sha256"),
+    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", *MEASURES, "seconds"),
+    *("model_sha256", "photo_sha256", *(f"{kind}_sha256" for kind in ENDINGS)),
     *("threshold", "options", "status", "error"),
 )
 """Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
