@@ -135,7 +135,7 @@ def sweep(
 
 
 def load(run: AnyPath, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> Predictor:
-    """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
+    """Loads a trained run, or an ``.onnx`` or ``.xml`` file exported from one (then without torch), for inference.
 
     ``load(run).predict(photo)`` takes a path, the bytes of a file or an array, and gives ``.probability`` at the
     photo's own size, ``.mask(threshold)``, and the pictures ``.photo``, ``.outline()`` and ``.focus()``.
@@ -161,6 +161,7 @@ def predict(
     output: AnyPath,
     options: PredictOptions | None = None,
     *,
+    tile: float | None = None,
     progress: Progress = None,
     workers: int | None = None,
     part: Part | None = None,
@@ -171,13 +172,15 @@ def predict(
 
     Args:
         source: a photo, or a folder that is searched with its sub-folders.
-        run: a run folder, or an exported ``.onnx`` file.
+        run: a run folder, or an exported ``.onnx`` or ``.xml`` file.
         output: the folder to write.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
+        tile: looks at each photo in overlapping tiles, at so many times the model's input size.
         progress: True shows it; a function is called with (done, total) after each photo.
         workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
+        ConfigError: the factor of the tiles is not in its range.
         DataError: there is no photo, or two photos would share an output.
         RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
             writes into the output folder.
@@ -186,6 +189,10 @@ def predict(
 
     # Each worker runs an exported model on a thread of its own.
     predictor = load(run, threads=1 if as_path(run).is_file() else None)
+    if tile is not None:
+        from lesionseg.inference.tiles import Tiled
+
+        predictor = Tiled(predictor, tile)
     with counting(progress, "predicting") as counted:
         return predict_folder(
             as_path(source),
@@ -206,6 +213,7 @@ def export(
     precision: str = "float32",
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
+    qat: int = 0,
     manifest: AnyPath | None = None,
     root: AnyPath | None = None,
     say: Warn = ignore,
@@ -223,6 +231,7 @@ def export(
         precision=precision,
         size=size,
         max_drop=max_drop,
+        qat=qat,
         manifest=manifest,
         root=root,
         say=say,

@@ -148,7 +148,7 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 )
 def evaluate(
-    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx or .xml file.")] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
@@ -237,7 +237,7 @@ def report(
 )
 def predict(
     source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
-    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
+    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx or .xml file.")],
     output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
     overlay: Annotated[
         list[str] | None,
@@ -273,6 +273,10 @@ def predict(
         typer.Option(help="Share the photos among so many processes or machines; the last to end makes the one table."),
     ] = None,
     part_id: Annotated[int | None, typer.Option(help="Which share this process does, from 1 to --num-parts.")] = None,
+    tile: Annotated[
+        float | None,
+        typer.Option(help="For lesions small in the frame: tiles at this many times the input size. Harms close-ups."),
+    ] = None,
 ) -> None:
     """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3).
 
@@ -289,7 +293,9 @@ def predict(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with console.counter(out, "predicting") as progress:
-            result = api.predict(source, model, output, options, progress=progress, workers=workers, part=part)
+            result = api.predict(
+                source, model, output, options, tile=tile, progress=progress, workers=workers, part=part
+            )
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
@@ -314,6 +320,7 @@ def _part(count: int | None, number: int | None) -> Part | None:
     epilog=example(
         "lesionseg export runs/finetuned",
         "lesionseg export runs/finetuned --precision int8 --root /data/isic2016",
+        "lesionseg export runs/finetuned --precision int8 --qat 5",
         "lesionseg export runs/finetuned --format openvino --precision float16 --output finetuned.xml",
     )
 )
@@ -324,13 +331,14 @@ def export(
     precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
     max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
+    qat: Annotated[int, typer.Option(help="Epochs of training with int8's rounding, where int8 loses too much.")] = 0,
     manifest: ManifestOption = None,
     root: Root = None,
 ) -> None:
     """Export a run for another runtime; what is not as good as the run is not written."""
     from lesionseg import api
 
-    checks: dict[str, Any] = {"max_drop": max_drop, "manifest": manifest, "root": root}
+    checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root}
     sides = (size, size) if size else None
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
     say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")
