@@ -16,7 +16,7 @@ from lesionseg.errors import ConfigError
 if TYPE_CHECKING:
     from lesionseg.inference.journal import Part
 
-__all__ = ["EXAMPLES", "predict"]
+__all__ = ["EXAMPLES", "Engine", "predict"]
 
 EXAMPLES = example(
     "lesionseg predict photos/ --model runs/finetuned --output masks/",
