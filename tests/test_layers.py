@@ -26,7 +26,7 @@ FLOORS = (
     ("api", "api_scoring"),
     # Terminal output, for the two below alone.
     ("console", "cli_parts"),
-    ("demo", "cli_data"),
+    ("demo", "cli_data", "cli_app"),
     ("cli", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

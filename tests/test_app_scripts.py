@@ -1,0 +1,247 @@
+"""The page's scripts compute what the Python program computes."""
+
+import csv
+import io
+import struct
+import zlib
+from base64 import b64decode, b64encode
+
+import numpy as np
+import pytest
+from node import needs_node, run_script
+from PIL import Image
+from scipy import ndimage
+
+from lesionseg.app.site import check_photo
+from lesionseg.data.images import decode_mask, decode_photo, encode_mask_png, fit_photo, resize_probability
+from lesionseg.data.resizing import resize_photo
+from lesionseg.data.synthetic import generate
+from lesionseg.records import Prediction
+from lesionseg.tables import encode_table
+
+pytestmark = needs_node
+
+
+def packed(array: np.ndarray) -> str:
+    return b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+UNPACK = """
+    const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
+    const floats = (text) => new Float32Array(bytes(text).buffer);
+    const pack = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
+"""
+FIT = f"""{UNPACK}
+    const {{ PhotoFitter }} = await load("resize.js");
+    const {{ width, height, strip }} = values;
+    const rgba = bytes(values.rgba);
+    return values.sizes.map(([toHeight, toWidth]) => {{
+        const fitter = new PhotoFitter(width, height, toWidth, toHeight);
+        for (let top = 0; top < height; top += strip) {{
+            const rows = Math.min(strip, height - top);
+            fitter.add(rgba.subarray(top * width * 4, (top + rows) * width * 4), top, rows);
+        }}
+        return pack(fitter.finish());
+    }});
+"""
+SIZES = [(64, 96), (192, 256), (150, 203), (150, 40), (31, 203), (1, 1)]
+# Shrunk one way and enlarged the other: Pillow versions differ in which they do first.
+MIXED = [(149, 300), (300, 149)]
+
+
+def fitted(photo: np.ndarray, sizes: list[tuple[int, int]], strip: int = 7) -> list[np.ndarray]:
+    rgba = packed(np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)]))
+    found = run_script(FIT, rgba=rgba, strip=strip, sizes=sizes, height=photo.shape[0], width=photo.shape[1])
+    pairs = zip(found, sizes, strict=True)
+    return [np.frombuffer(b64decode(text), np.uint8).reshape(*size, 3) for text, size in pairs]
+
+
+GOLDEN = generate(3, 0, height=150, width=203).pair.image
+NOISE = np.random.default_rng(0).integers(0, 256, GOLDEN.shape, np.uint8)
+
+
+@pytest.mark.parametrize("photo", [GOLDEN, NOISE, (NOISE // 128) * np.uint8(255)], ids=["golden", "noise", "extremes"])
+def test_photos_are_resized_as_pillow_does(photo: np.ndarray) -> None:
+    found = fitted(photo, SIZES + MIXED)
+    for resized, (height, width) in zip(found, SIZES + MIXED, strict=True):
+        apart = np.abs(resized.astype(int) - resize_photo(photo, height, width))
+        assert apart.max() <= ((height, width) in MIXED), (height, width)
+
+
+def test_the_model_sees_a_png_as_python_does() -> None:
+    data = io.BytesIO()
+    Image.fromarray(GOLDEN).save(data, "PNG")
+    photo = decode_photo(data.getvalue(), "golden.png")
+    assert np.array_equal(fitted(GOLDEN, [(64, 96)], strip=256)[0], fit_photo(photo, 64, 96))
+
+
+def test_probabilities_are_resized_as_pillow_does() -> None:
+    small = np.random.default_rng(1).random((24, 32), np.float32)
+    small[:8] = np.float32(1)
+    sizes = [(101, 77), (24, 32), (10, 5), (7, 300), (300, 7)]
+    body = f"""{UNPACK}
+        const {{ eachRow }} = await load("resize.js");
+        return values.sizes.map(([height, width]) => {{
+            const large = new Float32Array(width * height);
+            eachRow(floats(values.small), 32, 24, width, height, (row, y) => large.set(row, y * width));
+            return pack(large);
+        }});
+    """
+    found = run_script(body, small=packed(small), sizes=sizes)
+    for text, (height, width) in zip(found, sizes, strict=True):
+        large = np.frombuffer(b64decode(text), np.float32).reshape(height, width)
+        is_mixed = (height - 24) * (width - 32) < 0
+        expected = resize_probability(small, height, width)
+        np.testing.assert_allclose(large, expected, rtol=0, atol=2e-7 if is_mixed else 0)
+
+
+def blobs(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
+    """A smooth probability with lesions of several sizes, some on the frame."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 5)
+    return (1 / (1 + np.exp(-40 * noise - 0.3))).astype(np.float32)
+
+
+MEASURE = f"""{UNPACK}
+    const {{ Measurer }} = await load("measure.js");
+    const {{ reasonsToReview }} = await load("review.js");
+    const {{ width, height, threshold }} = values;
+    const measurer = new Measurer(width, height, threshold);
+    const map = floats(values.map);
+    for (let y = 0; y < height; y++) measurer.add(map.subarray(y * width, (y + 1) * width), y);
+    const measures = measurer.finish();
+    return {{ ...measures, reasons: reasonsToReview(measures) }};
+"""
+
+
+def measured(probability: np.ndarray, threshold: float = 0.5) -> dict:
+    height, width = probability.shape
+    map_ = packed(probability.astype(np.float32))
+    return run_script(MEASURE, map=map_, width=width, height=height, threshold=threshold)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_measures(seed: int) -> None:
+    probability = blobs(seed)
+    mask = Prediction("x", probability).mask(0.6)
+    found = measured(probability, 0.6)
+    pieces, count = ndimage.label(mask, np.ones((3, 3)))
+    assert found["lesion_pixels"] == np.count_nonzero(mask)
+    assert found["lesion_fraction"] == np.count_nonzero(mask) / mask.size
+    assert found["mean_probability"] == pytest.approx(probability.mean(where=mask, dtype=np.float64), abs=1e-12)
+    assert found["pieces"] == count
+    assert found["largest_piece"] == np.bincount(pieces[mask]).max() / np.count_nonzero(mask)
+    frame = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    assert found["frame_share"] == pytest.approx(frame.mean())
+    corners = np.argwhere(mask)[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    flat = corners.reshape(-1, 2)
+    assert found["max_diameter"] == pytest.approx(np.sqrt(((flat[:, None] - flat) ** 2).sum(2).max()))
+
+
+def test_pieces_that_meet_late_or_at_a_corner_are_one() -> None:
+    comb = np.zeros((5, 9))
+    comb[:, ::2] = 1
+    assert measured(comb)["pieces"] == 5
+    comb[4] = 1
+    assert measured(comb)["pieces"] == 1
+    assert measured(np.eye(5))["pieces"] == 1
+    assert measured(np.fliplr(np.eye(5)))["pieces"] == 1
+
+
+def test_what_needs_review() -> None:
+    empty = measured(np.zeros((20, 30)))
+    assert (empty["mean_probability"], empty["max_diameter"], empty["reasons"]) == (None, None, ["no lesion found"])
+    spot = np.zeros((20, 30))
+    spot[5:15, 8:20] = 1
+    assert measured(spot)["reasons"] == []
+    assert "frame" in measured(np.ones((20, 30)))["reasons"][0]
+    spot[5:15, 22:26] = 1
+    assert measured(spot)["reasons"] == ["the mask is in 2 pieces"]
+
+
+def test_masks_are_written_as_python_writes_them() -> None:
+    mask = blobs(0) > 0.5
+    body = f"""{UNPACK}
+        const {{ maskPng }} = await load("png.js");
+        const blob = await maskPng(bytes(values.mask), 80, 60);
+        return Buffer.from(await blob.arrayBuffer()).toString("base64");
+    """
+    data = b64decode(run_script(body, mask=packed(mask.astype(np.uint8))))
+    assert np.array_equal(decode_mask(data, "mask.png").values, mask)
+    ours = np.asarray(Image.open(io.BytesIO(encode_mask_png(mask))))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), ours)
+
+
+def test_tables_are_written_as_python_writes_them() -> None:
+    hostile = ['=cmd("x")', "+1", "-2.5", "-x", "@a", "a,b", 'say "so"', "two\nlines", "cr\rhere", "", "naïve – 皮"]
+    rows = [{"file": name, "share": 0.1 + 0.2, "other": 3} for name in hostile]
+    body = 'return (await load("csv.js")).csv(["file", "share", "missing"], values.rows)'
+    text = run_script(body, rows=rows)
+    assert text.encode() == encode_table(["file", "share", "missing"], rows)
+    assert len(list(csv.reader(io.StringIO(text)))) == len(hostile) + 1
+
+
+def test_the_check_is_drawn_as_in_python() -> None:
+    body = f"""{UNPACK}
+        const {{ checkPhoto, difference }} = await load("selfcheck.js");
+        const means = Array(24).fill(0.25);
+        const other = Float32Array.from({{ length: 64 * 96 }}, (_, i) => (i % 96 < 48 ? 0.25 : 0.75));
+        return [pack(checkPhoto(96, 64)), difference(other, 96, 64, means)];
+    """
+    text, apart = run_script(body)
+    assert np.array_equal(np.frombuffer(b64decode(text), np.uint8).reshape(64, 96, 3), check_photo(64, 96))
+    assert apart == 0.25
+
+
+SNIFF = f"""{UNPACK}
+    const {{ refusal, sniff }} = await load("sniff.js");
+    return values.files.map((text) => {{
+        const head = bytes(text);
+        return {{ ...sniff(head), reason: refusal(head, values.length ?? head.length) }};
+    }});
+"""
+
+
+def sniffed(*files: bytes, **more: int) -> list[dict]:
+    found: list[dict] = run_script(SNIFF, files=[b64encode(data).decode() for data in files], **more)
+    return found
+
+
+def test_sizes_are_known_before_decoding() -> None:
+    kinds: list[tuple[str, dict]] = [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True, "comment": b"x" * 3000}),
+        ("PNG", {}),
+        ("BMP", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"}),
+    ]
+    files = []
+    for kind, options in kinds:
+        data = io.BytesIO()
+        Image.fromarray(GOLDEN).save(data, kind, **options)
+        files.append(data.getvalue())
+    for (kind, _), found in zip(kinds, sniffed(*files), strict=True):
+        assert found == {"format": kind.replace("WEBP", "WebP"), "size": [203, 150], "reason": ""}
+
+
+def bare_png(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + bytes(8)
+
+
+def test_what_is_no_photo_is_refused() -> None:
+    files = {
+        "64 megapixels": bare_png(30_000, 20_000),
+        "strip": bare_png(30_000, 20),
+        "only 1": bare_png(1, 20),
+        "empty": b"",
+        "not a photo": b"hello, world" * 9,
+        "but PDF": b"%PDF-1.7" + bytes(100),
+        "but a video": b"\0\0\0\x20ftypisom" + bytes(100),
+    }
+    for reason, found in zip(files, sniffed(*files.values()), strict=True):
+        assert reason in found["reason"]
+    # Safari opens it.
+    assert sniffed(b"\0\0\0\x20ftypheic" + bytes(100)) == [{"format": "HEIC", "size": None, "reason": ""}]
+    assert "512 MB" in sniffed(bare_png(30, 20), length=600_000_000)[0]["reason"]
