@@ -96,66 +96,90 @@ def test_probabilities_are_resized_as_pillow_does() -> None:
 
 
 def blobs(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
-    """A smooth probability with lesions of several sizes, some on the frame."""
+    """A smooth probability with lesions of several sizes, some on the photo's edge."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 5)
     return (1 / (1 + np.exp(-40 * noise - 0.3))).astype(np.float32)
 
 
 MEASURE = f"""{UNPACK}
-    const {{ Measurer }} = await load("measure.js");
+    const {{ measure }} = await load("measure.js");
     const {{ reasonsToReview }} = await load("review.js");
-    const {{ width, height, threshold }} = values;
-    const measurer = new Measurer(width, height, threshold);
-    const map = floats(values.map);
-    for (let y = 0; y < height; y++) measurer.add(map.subarray(y * width, (y + 1) * width), y);
-    const measures = measurer.finish();
-    return {{ ...measures, reasons: reasonsToReview(measures) }};
+    return values.maps.map(({{ map, rows, columns, threshold, width, height }}) => {{
+        const measures = measure({{ values: floats(map), width: columns, height: rows }}, threshold, width, height);
+        return {{ ...measures, reasons: reasonsToReview(measures) }};
+    }});
 """
 
 
-def measured(probability: np.ndarray, threshold: float = 0.5) -> dict:
-    height, width = probability.shape
-    map_ = packed(probability.astype(np.float32))
-    return run_script(MEASURE, map=map_, width=width, height=height, threshold=threshold)
+def measured(*maps: np.ndarray, threshold: float = 0.5, size: tuple[int, int] | None = None) -> list[dict]:
+    """Of probabilities of photos of ``size`` (height, width), by default the map's own."""
+    asked = []
+    for map_ in maps:
+        height, width = size or map_.shape
+        sides = {"rows": map_.shape[0], "columns": map_.shape[1], "height": height, "width": width}
+        asked.append({"map": packed(map_.astype(np.float32)), "threshold": threshold, **sides})
+    found: list[dict] = run_script(MEASURE, maps=asked)
+    return found
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_measures(seed: int) -> None:
-    probability = blobs(seed)
-    mask = Prediction("x", probability).mask(0.6)
-    found = measured(probability, 0.6)
-    pieces, count = ndimage.label(mask, np.ones((3, 3)))
-    assert found["lesion_pixels"] == np.count_nonzero(mask)
-    assert found["lesion_fraction"] == np.count_nonzero(mask) / mask.size
-    assert found["mean_probability"] == pytest.approx(probability.mean(where=mask, dtype=np.float64), abs=1e-12)
-    assert found["pieces"] == count
-    assert found["largest_piece"] == np.bincount(pieces[mask]).max() / np.count_nonzero(mask)
-    frame = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    assert found["frame_share"] == pytest.approx(frame.mean())
-    corners = np.argwhere(mask)[:, None] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    flat = corners.reshape(-1, 2)
-    assert found["max_diameter"] == pytest.approx(np.sqrt(((flat[:, None] - flat) ** 2).sum(2).max()))
+def test_counts_at_the_photos_own_size() -> None:
+    maps = [blobs(seed) for seed in range(4)]
+    for map_, found in zip(maps, measured(*maps, threshold=0.6, size=(150, 203)), strict=True):
+        probability = resize_probability(map_, 150, 203)
+        mask = Prediction("x", probability).mask(0.6)
+        assert found["lesion_pixels"] == np.count_nonzero(mask)
+        assert found["lesion_fraction"] == np.count_nonzero(mask) / mask.size
+        assert found["mean_probability"] == pytest.approx(probability.mean(where=mask, dtype=np.float64), abs=1e-12)
 
 
-def test_pieces_that_meet_late_or_at_a_corner_are_one() -> None:
-    comb = np.zeros((5, 9))
-    comb[:, ::2] = 1
-    assert measured(comb)["pieces"] == 5
-    comb[4] = 1
-    assert measured(comb)["pieces"] == 1
-    assert measured(np.eye(5))["pieces"] == 1
-    assert measured(np.fliplr(np.eye(5)))["pieces"] == 1
+def test_outlines_have_the_pieces_and_the_area_of_the_mask() -> None:
+    maps = [blobs(seed) for seed in range(4)]
+    for map_, found in zip(maps, measured(*maps, size=(512, 683)), strict=True):
+        mask = resize_probability(map_, 512, 683) >= 0.5
+        regions, count = ndimage.label(mask)
+        largest = regions == np.bincount(regions[mask]).argmax()
+        assert found["components"] == count
+        assert found["largest_share"] == pytest.approx(largest.sum() / mask.sum(), abs=0.001)
+        assert found["area"] == pytest.approx(ndimage.binary_fill_holes(largest).sum(), rel=0.002)
+
+
+def test_measures_of_an_ellipse() -> None:
+    y, x = np.mgrid[:400, :500] + 0.5
+    along, across = (x - 260) * 0.8 + (y - 190) * 0.6, (y - 190) * 0.8 - (x - 260) * 0.6
+    # Steep and straight at the border, as level lines are best found.
+    ellipse = np.clip(0.5 + 20 * (1 - np.hypot(along / 150, across / 90)), 0, 1)
+    ellipse[150:160, 250:260] = 0
+    (found,) = measured(ellipse)
+    assert found["area"] == pytest.approx(np.pi * 150 * 90, rel=1e-3)
+    assert found["equivalent_diameter"] == pytest.approx(2 * np.sqrt(150 * 90), rel=1e-3)
+    assert (found["major_axis"], found["minor_axis"]) == pytest.approx((300, 180), rel=1e-3)
+    assert found["longest_diameter"] == pytest.approx(300, rel=1e-3)
+    assert found["perimeter"] == pytest.approx(767.2, rel=2e-3)
+    assert found["solidity"] == pytest.approx(1, abs=2e-3)
+    assert (found["components"], found["edge_share"], found["reasons"]) == (1, 0, [])
+
+
+def test_measures_are_those_of_python() -> None:
+    python = pytest.importorskip("lesionseg.inference.measure", reason="this version measures no shapes")
+    outline = pytest.importorskip("lesionseg.inference.outline")
+    maps = [blobs(seed) for seed in range(4)]
+    for map_, found in zip(maps, measured(*maps, threshold=0.6, size=(767, 1022)), strict=True):
+        shape = python.measure_shape(outline.trace_regions(map_, 0.6, 767, 1022), 767, 1022)
+        for name in found.keys() & set(shape.__slots__):
+            assert found[name] == pytest.approx(getattr(shape, name), rel=1e-6), name
 
 
 def test_what_needs_review() -> None:
-    empty = measured(np.zeros((20, 30)))
-    assert (empty["mean_probability"], empty["max_diameter"], empty["reasons"]) == (None, None, ["no lesion found"])
-    spot = np.zeros((20, 30))
-    spot[5:15, 8:20] = 1
-    assert measured(spot)["reasons"] == []
-    assert "frame" in measured(np.ones((20, 30)))["reasons"][0]
-    spot[5:15, 22:26] = 1
-    assert measured(spot)["reasons"] == ["the mask is in 2 pieces"]
+    spot = np.zeros((60, 90))
+    spot[15:45, 24:60] = 1
+    two = spot.copy()
+    two[15:45, 66:78] = 1
+    empty, one, full, pieces = measured(np.zeros((20, 30)), spot, np.ones((20, 30)), two)
+    assert (empty["mean_probability"], empty["components"], empty["reasons"]) == (None, 0, ["no lesion found"])
+    assert one["reasons"] == []
+    assert full["edge_share"] == 1
+    assert "photo’s edge" in full["reasons"][0]
+    assert pieces["reasons"] == ["the mask is in 2 pieces"]
 
 
 def test_masks_are_written_as_python_writes_them() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import mimetypes
 import signal
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from lesionseg.app.site import Site
 from lesionseg.errors import ConfigError
 
-__all__ = ["HEADERS", "PORT", "Address", "is_local", "open_server", "serve"]
+__all__ = ["HEADERS", "PORT", "Address", "Server", "is_local", "open_server", "serve"]
 
 PORT = 8517
 """No other program's usual one: the page stays in the browser for offline use, under its address."""
@@ -100,10 +101,8 @@ def _prepare(site: Site) -> dict[str, _File]:
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD for the server's files."""
 
-    server: _Server
+    server: Server
     protocol_version = "HTTP/1.1"
-    server_version = "lesionseg"
-    sys_version = ""
     timeout = _SLOWEST
 
     def do_GET(self) -> None:
@@ -162,11 +161,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         super().end_headers()
 
+    def version_string(self) -> str:
+        """Of the server, without Python's."""
+        return "lesionseg"
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Says nothing: what is looked at is nobody's business."""
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """Listens at once.
+
+    Args:
+        site: what it hands out.
+        address: where.
+
+    Raises:
+        ConfigError: the address is taken or does not exist, or the certificate cannot be used.
+    """
+
     # A browser's idle connections must not hold up the end.
     daemon_threads = True
     block_on_close = False
@@ -184,6 +197,8 @@ class _Server(ThreadingHTTPServer):
         except OverflowError as error:
             raise ConfigError(f"there is no port {address.port}", fix="choose one from 1024 to 65535") from error
         self.port = int(self.server_address[1])
+        shown = "127.0.0.1" if address.host == "0.0.0.0" else address.host  # noqa: S104
+        self.url = f"{self.origin((address.names or (shown,))[0])}:{self.port}/"
         names = {*_LOCAL, address.host, *address.names} - {"0.0.0.0"}  # noqa: S104
         self.hosts = {f"{name.lower()}:{self.port}" for name in names}
         if self.port == (443 if self.context else 80):
@@ -201,8 +216,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away, or that does not trust the certificate, is no error of ours."""
-        import sys
-
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -223,37 +236,17 @@ def _tls(address: Address) -> ssl.SSLContext | None:
 
 
 @contextmanager
-def open_server(site: Site, address: Address) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A server that listens; gives its URL, and what serves until the process is told to stop.
+def open_server(site: Site, address: Address) -> Iterator[Server]:
+    """A server that listens, and answers once ``serve_forever`` runs.
 
     Raises:
         ConfigError: the address is taken or does not exist, or the certificate cannot be used.
     """
-    server = _Server(site, address)
-    shown = "127.0.0.1" if address.host == "0.0.0.0" else address.host  # noqa: S104
+    server = Server(site, address)
     try:
-        yield f"{server.origin((address.names or (shown,))[0])}:{server.port}/", lambda: _run(server)
+        yield server
     finally:
         server.server_close()
-
-
-def _run(server: _Server) -> None:
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
-    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    thread.start()
-    try:
-        # In turns: on Windows a wait without an end hears no signal.
-        while not stop.wait(0.5):
-            pass
-    finally:
-        server.shutdown()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def serve(site: Site, address: Address, tell: Callable[[str], None]) -> None:
@@ -267,6 +260,21 @@ def serve(site: Site, address: Address, tell: Callable[[str], None]) -> None:
     Raises:
         ConfigError: the address is taken or does not exist, or the certificate cannot be used.
     """
-    with open_server(site, address) as (url, run):
-        tell(url)
-        run()
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    with open_server(site, address) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        thread.start()
+        try:
+            tell(server.url)
+            # In turns: on Windows a wait without an end hears no signal.
+            while not stop.wait(0.5):
+                pass
+        finally:
+            server.shutdown()
+            for number, handler in previous.items():
+                signal.signal(number, handler)

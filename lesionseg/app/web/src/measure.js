@@ -1,129 +1,113 @@
-// What is measured of a mask at the photo's own size. The mask is read row by row as runs of lesion pixels and never held
-// as a whole; pieces are runs that touch, also at their corners.
+// What is measured of a mask. Counts are of the whole mask at the photo's own size; everything else is of its largest region
+// with the holes filled: the lesion, without specks elsewhere and hairs within. Lengths are in the photo's pixels.
 
-class Pieces {
-  constructor() {
-    this.parents = [];
-    this.pixels = [];
-  }
+import { traceRegions } from "./outline.js";
+import { eachRow } from "./resize.js";
 
-  add(pixels) {
-    this.pixels.push(pixels);
-    return this.parents.push(this.parents.length) - 1;
-  }
+const ANGLES = 180;
 
-  root(piece) {
-    while (this.parents[piece] !== piece) piece = this.parents[piece] = this.parents[this.parents[piece]];
-    return piece;
-  }
-
-  join(first, second) {
-    const [to, from] = [this.root(first), this.root(second)];
-    if (to === from) return;
-    this.parents[from] = to;
-    this.pixels[to] += this.pixels[from];
-  }
-
-  /** Pixels of each, the largest first. */
-  sizes() {
-    return this.pixels.filter((_, piece) => this.parents[piece] === piece).sort((a, b) => b - a);
-  }
+/**
+ * @param {{values: Float32Array, width: number, height: number}} map
+ * @param {number} threshold lesion where the probability is at least this
+ * @param {number} width of the photo, in pixels
+ * @param {number} height of the photo, in pixels
+ */
+export function measure(map, threshold, width, height) {
+  return { width, height, ...count(map, threshold, width, height), ...shape(traceRegions(map, threshold, width, height), width, height) };
 }
 
-export class Measurer {
-  /**
-   * @param {number} width of the photo, in pixels
-   * @param {number} height of the photo, in pixels
-   * @param {number} threshold lesion where the probability is at least this
-   */
-  constructor(width, height, threshold) {
-    Object.assign(this, { width, height, threshold: Math.fround(threshold) });
-    this.pixels = this.sum = this.frame = this.edge = 0;
-    this.pieces = new Pieces();
-    this.above = []; // Runs of the row above: start, end, piece.
-    this.outline = []; // Both ends of each row that has lesion, x and y by turns: the mask's hull is theirs.
-  }
-
-  /** @param {Float32Array} row probabilities */
-  add(row, y) {
-    const { width, threshold } = this;
-    const runs = [];
+function count(map, threshold, width, height) {
+  const limit = Math.fround(threshold);
+  let pixels = 0;
+  let sum = 0;
+  eachRow(map.values, map.width, map.height, width, height, (row) => {
     for (let x = 0; x < width; x++) {
-      if (!(row[x] >= threshold)) continue;
-      const start = x;
-      while (x < width && row[x] >= threshold) this.sum += row[x++];
-      this.pixels += x - start;
-      runs.push(start, x, this.pieces.add(x - start));
+      if (row[x] < limit) continue;
+      pixels++;
+      sum += row[x];
     }
-    if (runs.length) this.outline.push(runs[0], y, runs.at(-2), y);
-    this.#connect(runs);
-    this.#touch(runs, y);
-    this.above = runs;
-  }
-
-  #connect(runs) {
-    let other = 0;
-    const { above } = this;
-    for (let at = 0; at < runs.length; at += 3) {
-      while (other < above.length && above[other + 1] < runs[at]) other += 3;
-      for (let k = other; k < above.length && above[k] <= runs[at + 1]; k += 3) {
-        if (above[k + 1] >= runs[at]) this.pieces.join(above[k + 2], runs[at + 2]);
-      }
-    }
-  }
-
-  /** Counts what lies on the photo's frame. */
-  #touch(runs, y) {
-    const isEnd = y === 0 || y === this.height - 1;
-    for (let at = 0; at < runs.length; at += 3) {
-      const [start, end] = [runs[at], runs[at + 1]];
-      this.frame += isEnd ? end - start : (start === 0) + (end === this.width);
-    }
-  }
-
-  finish() {
-    const { width, height, pixels } = this;
-    const sizes = this.pieces.sizes();
-    return {
-      width,
-      height,
-      lesion_pixels: pixels,
-      lesion_fraction: pixels / (width * height),
-      mean_probability: pixels ? this.sum / pixels : null,
-      pieces: sizes.length,
-      largest_piece: pixels ? sizes[0] / pixels : null,
-      frame_share: this.frame / (2 * (width + height) - 4),
-      ...hullSizes(this.outline, pixels),
-    };
-  }
+  });
+  return { lesion_pixels: pixels, lesion_fraction: pixels / (width * height), mean_probability: pixels ? sum / pixels : null };
 }
 
-/** The hull's corners in order; Andrew's monotone chain. */
-function hull(outline) {
-  const points = [];
-  for (let at = 0; at < outline.length; at += 2) {
-    points.push([outline[at], outline[at + 1]], [outline[at], outline[at + 1] + 1]);
-  }
-  points.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const turn = (o, a, b) => (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0]);
-  const half = (ordered) => {
-    const kept = [];
-    for (const point of ordered) {
-      while (kept.length > 1 && turn(kept.at(-2), kept.at(-1), point) <= 0) kept.pop();
-      kept.push(point);
-    }
-    return kept.slice(0, -1);
+/** Of regions, the largest first; empty without a lesion. */
+export function shape(regions, width, height) {
+  if (!regions.length) return { components: 0 };
+  const ring = regions[0].outer;
+  const { area, minor, major } = moments(ring);
+  const { perimeter, along } = lengths(ring, width, height);
+  const { longest, hull } = extents(ring);
+  return {
+    components: regions.length,
+    largest_share: regions[0].area / regions.reduce((sum, region) => sum + region.area, 0),
+    area,
+    perimeter,
+    major_axis: 4 * Math.sqrt(major),
+    minor_axis: 4 * Math.sqrt(minor),
+    equivalent_diameter: 2 * Math.sqrt(area / Math.PI),
+    longest_diameter: longest,
+    compactness: perimeter ** 2 / (4 * Math.PI * area),
+    solidity: Math.min(1, area / hull),
+    edge_share: along / perimeter,
   };
-  return [...half(points), ...half(points.reverse())];
 }
 
-/** Sizes in pixels; null without a lesion. */
-function hullSizes(outline, pixels) {
-  if (!pixels) return { equivalent_diameter: null, max_diameter: null };
-  const corners = hull(outline);
-  let longest = 0;
-  for (const [x, y] of corners) {
-    for (const [u, v] of corners) longest = Math.max(longest, (x - u) ** 2 + (y - v) ** 2);
+/** Of the outline, and of its part along the photo's edge. */
+function lengths(ring, width, height) {
+  let perimeter = 0;
+  let along = 0;
+  for (let i = 0; i + 3 < ring.length; i += 2) {
+    const [x0, y0, x1, y1] = [ring[i], ring[i + 1], ring[i + 2], ring[i + 3]];
+    const step = Math.hypot(x1 - x0, y1 - y0);
+    perimeter += step;
+    if ((x0 === x1 && (x0 === 0 || x0 === width)) || (y0 === y1 && (y0 === 0 || y0 === height))) along += step;
   }
-  return { equivalent_diameter: 2 * Math.sqrt(pixels / Math.PI), max_diameter: Math.sqrt(longest) };
+  return { perimeter, along };
+}
+
+/** Area and the variances along the axes, of the points within, by Green's theorem. */
+function moments(ring) {
+  const [left, top] = ring;
+  let [twice, mx, my, xx, yy, xy] = [0, 0, 0, 0, 0, 0];
+  for (let i = 0; i + 3 < ring.length; i += 2) {
+    const [x0, y0, x1, y1] = [ring[i] - left, ring[i + 1] - top, ring[i + 2] - left, ring[i + 3] - top];
+    const cross = x0 * y1 - x1 * y0;
+    twice += cross;
+    mx += cross * (x0 + x1);
+    my += cross * (y0 + y1);
+    xx += cross * (x0 * x0 + x0 * x1 + x1 * x1);
+    yy += cross * (y0 * y0 + y0 * y1 + y1 * y1);
+    xy += cross * (x0 * y1 + 2 * x0 * y0 + 2 * x1 * y1 + x1 * y0);
+  }
+  const area = twice / 2;
+  [mx, my] = [mx / (6 * area), my / (6 * area)];
+  [xx, yy, xy] = [xx / (12 * area) - mx * mx, yy / (12 * area) - my * my, xy / (24 * area) - mx * my];
+  const middle = (xx + yy) / 2;
+  const half = Math.hypot((xx - yy) / 2, xy);
+  return { area, minor: Math.max(0, middle - half), major: middle + half };
+}
+
+/** The largest width seen from 180 directions, and the area of the hull as those see it. */
+function extents(ring) {
+  let longest = 0;
+  const [ends, starts] = [[], []];
+  for (let k = 0; k < ANGLES; k++) {
+    const [c, s] = [Math.cos((k * Math.PI) / ANGLES), Math.sin((k * Math.PI) / ANGLES)];
+    let [low, high, first, last] = [Infinity, -Infinity, 0, 0];
+    for (let i = 0; i < ring.length; i += 2) {
+      const place = ring[i] * c + ring[i + 1] * s;
+      if (place < low) [low, first] = [place, i];
+      if (place > high) [high, last] = [place, i];
+    }
+    longest = Math.max(longest, high - low);
+    ends.push(last);
+    starts.push(first);
+  }
+  const corners = [...ends, ...starts];
+  let twice = 0;
+  corners.forEach((a, at) => {
+    const b = corners[(at + 1) % corners.length];
+    twice += (ring[a] - ring[0]) * (ring[b + 1] - ring[1]) - (ring[b] - ring[0]) * (ring[a + 1] - ring[1]);
+  });
+  return { longest, hull: Math.abs(twice) / 2 };
 }

@@ -19,8 +19,8 @@ export function showMeasures(list, measures, ms) {
   fill(list, [
     ["Share of the photo", percent(measures.lesion_fraction)],
     ["Area", `${count.format(pixels)} px²`],
-    ...(pixels ? [["Longest diameter", size(measures.max_diameter)]] : []),
-    ...(pixels ? [["Equivalent diameter", size(measures.equivalent_diameter)]] : []),
+    ...(measures.components ? [["Longest diameter", size(measures.longest_diameter)]] : []),
+    ...(measures.components ? [["Equivalent diameter", size(measures.equivalent_diameter)]] : []),
     ...(pixels ? [["Mean probability inside", mean.toFixed(3)]] : []),
     ["Photo", `${width} × ${height} px`],
     ...(ms ? [["Time", `${Math.round(ms.all)} ms (model ${Math.round(ms.infer)} ms)`]] : []),

@@ -4,7 +4,8 @@ import { csv } from "./csv.js";
 
 const COLUMNS = [
   ...["file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability"],
-  ...["pieces", "equivalent_diameter", "max_diameter", "review"],
+  ...["components", "largest_share", "area", "perimeter", "major_axis", "minor_axis", "equivalent_diameter"],
+  ...["longest_diameter", "compactness", "solidity", "edge_share", "review"],
   ...["model_sha256", "photo_sha256", "threshold", "status", "error"],
 ];
 

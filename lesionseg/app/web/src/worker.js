@@ -1,7 +1,7 @@
 // Everything that takes time, away from the page: decoding, the model, measuring, drawing. Requests are answered in turn.
 
 import { PhotoError, fit, onCanvas, openPhoto } from "./decode.js";
-import { Measurer } from "./measure.js";
+import { measure } from "./measure.js";
 import { maskPng } from "./png.js";
 import { draw } from "./render.js";
 import { eachRow } from "./resize.js";
@@ -36,11 +36,7 @@ async function infer(bitmap) {
   return { map: { values, width, height }, fit: fitted - start, infer: performance.now() - fitted };
 }
 
-function measure({ width, height, map }, threshold) {
-  const measurer = new Measurer(width, height, threshold);
-  eachRow(map.values, map.width, map.height, width, height, (row, y) => measurer.add(row, y));
-  return measurer.finish();
-}
+const measured = ({ width, height, map }, threshold) => measure(map, threshold, width, height);
 
 function drawn(bitmap, map, look, sides = []) {
   const canvas = onCanvas(bitmap, ...sides);
@@ -65,7 +61,7 @@ const handlers = {
       const photo = { blob, width: bitmap.width, height: bitmap.height, map };
       photos.set(key, photo);
       const before = performance.now();
-      const measures = measure(photo, threshold);
+      const measures = measured(photo, threshold);
       const ms = { decode: decoded - start, ...times, measure: performance.now() - before, all: performance.now() - start };
       const canvas = onCanvas(bitmap, ...SHOWN);
       const thumbnail = onCanvas(canvas, ...THUMBNAIL).transferToImageBitmap();
@@ -84,7 +80,7 @@ const handlers = {
       bitmap.close();
     }
     const canvas = drawn(shown.bitmap, photo.map, look, SHOWN);
-    return { bitmap: canvas.transferToImageBitmap(), measures: measure(photo, look.threshold) };
+    return { bitmap: canvas.transferToImageBitmap(), measures: measured(photo, look.threshold) };
   },
 
   async frame({ bitmap, look }) {
@@ -120,7 +116,7 @@ const handlers = {
   },
 
   async measure({ key, threshold }) {
-    return { measures: measure(photos.get(key), threshold) };
+    return { measures: measured(photos.get(key), threshold) };
   },
 
   async forget({ key }) {
