@@ -2,13 +2,14 @@
 
 const count = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
+function element(tag, ...children) {
+  const made = document.createElement(tag);
+  made.append(...children);
+  return made;
+}
+
 function fill(list, rows) {
-  list.replaceChildren(
-    ...rows.flatMap(([name, value]) => [
-      Object.assign(document.createElement("dt"), { textContent: name }),
-      Object.assign(document.createElement("dd"), { textContent: value }),
-    ]),
-  );
+  list.replaceChildren(...rows.map(([name, value]) => element("div", element("dt", name), element("dd", value))));
 }
 
 export const percent = (part) => `${(100 * part).toFixed(part < 0.1 ? 2 : 1)} %`;
