@@ -23,7 +23,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((one - other).abs().max() <= 1e-4 * other.abs().max() + 1e-6)
 
 
-@pytest.mark.parametrize("name", ["unet", "unet_shuffle", "pix2pix", "deeplab"])
+@pytest.mark.parametrize("name", ["unet", "unet_shuffle", "pix2pix", "deeplab", "light"])
 @torch.no_grad()
 def test_the_function_stays(name: str) -> None:
     model = shake(build_model(ModelSpec(name, 0.4, 2, EncoderSpec())), 1)
@@ -64,3 +64,9 @@ def test_a_frozen_encoder_follows_its_weights() -> None:
     assert close(encoder(image)["head"], other(image)["head"])
     assert not close(encoder(image)["head"], plain)
     assert encoder.double()(image)["head"].dtype == torch.float64
+
+
+def test_folding_twice_changes_nothing() -> None:
+    once = fold_norms(shake(build_model(ModelSpec("light", 0.4, 1, EncoderSpec())), 1))
+    image = torch.rand(1, 3, 64, 64) * 255
+    assert torch.equal(fold_norms(once)(image), once(image))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,17 @@ def shared_photos(cases: Sequence[Case], others: Sequence[Case]) -> list[tuple[C
 
 def _thumbnail(case: Case) -> _Thumbnail | None:
     try:
-        photo = decode_photo(read_bytes(case.image), str(case.image), at_least=(2 * _SIDE, 2 * _SIDE))
+        file = case.image.stat()
+    except OSError:
+        return None
+    return _thumbnail_of(case.image, file.st_size, file.st_mtime_ns)
+
+
+# Several runs that are compared were mostly trained with the same photos. About a kilobyte each.
+@lru_cache(maxsize=1 << 15)
+def _thumbnail_of(path: Path, size: int, changed: int) -> _Thumbnail | None:
+    try:
+        photo = decode_photo(read_bytes(path), str(path), at_least=(2 * _SIDE, 2 * _SIDE))
     except ImageError:
         return None
     return (photo.height, photo.width), fit_photo(photo, _SIDE, _SIDE).reshape(-1).astype(np.float32)

@@ -79,7 +79,7 @@ class TorchPredictor:
     """A ``Predictor`` on torch.
 
     Args:
-        model: with one output channel, or one for each class.
+        model: with one output channel, or one for each class; kept as it is, and run with its BatchNorms folded.
         name: the run's name.
         checkpoint: which state of the run.
         sha256: of the weights file.
@@ -101,11 +101,14 @@ class TorchPredictor:
     ) -> None:
         import torch
 
+        from lesionseg.models.folding import fold_norms
+
         self.labels = labels
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
         self._device = device
-        self.model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False).to(device)
+        self._net = fold_norms(self.model).to(memory_format=torch.channels_last)
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer``."""
@@ -122,7 +125,7 @@ class TorchPredictor:
         with torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
-            logits = self.model(images).float()
+            logits = self._net(images).float()
             found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
             probabilities: NDArray[np.float32] = found.contiguous().cpu().numpy()
         require_finite(probabilities, f"{self.name} ({self.checkpoint})")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch.nn.functional as F  # noqa: N812 - the field's usual name
 from torch import Tensor, nn
 
+from lesionseg.models.folding import affine
+
 __all__ = ["STEPS", "LightDecoder", "Step"]
 
 _DEEP, _CONTEXT = ("block17", 320), 128
@@ -52,6 +54,17 @@ class _Join(nn.Module):
         x = F.interpolate(self.deep(deep), scale_factor=2.0, mode="nearest")
         refined: Tensor = self.refine(self.norm(x + self.skip(skip)))
         return refined
+
+    def fold(self) -> None:
+        """Makes the BatchNorm behind the sum part of both its summands, for inference only."""
+        norm = self.norm[0]
+        if not isinstance(norm, nn.BatchNorm2d):
+            return
+        scale, shift = affine(norm)
+        for conv in (self.deep, self.skip):
+            conv.weight = nn.Parameter(conv.weight.detach() * scale.view(-1, 1, 1, 1), requires_grad=False)
+        self.skip.bias = nn.Parameter(shift, requires_grad=False)
+        self.norm[0] = nn.Identity()
 
 
 class LightDecoder(nn.Module):
