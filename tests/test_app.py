@@ -183,6 +183,21 @@ def found(page: Any) -> Any:
     return f"lesion {page.locator('#measures dd').first.inner_text()} of the photo"
 
 
+def test_the_page_is_built_of_these_sources(work: Path) -> None:
+    built = work / "page" / "dist"
+    assert (built / "version.txt").read_text() == page_version()
+    names = {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()}
+    assert {"index.html", "main.js", "worker.js", "sw.js", "style.css", "manifest.webmanifest"} <= names
+    # No script of the page may need what its policy forbids, and none may fetch from elsewhere.
+    for name in ("index.html", "main.js", "worker.js", "sw.js"):
+        text = (built / name).read_text(encoding="utf-8")
+        assert "eval(" not in text
+        assert "http:" not in text
+        assert "https:" not in text
+    ours = sum((built / name).stat().st_size for name in names if not name.startswith("ort/"))
+    assert ours < 200_000
+
+
 def test_threads_and_the_research_line(browser: Any, url: str) -> None:
     with visit(browser, url) as page:
         assert page.evaluate("crossOriginIsolated")
@@ -207,7 +222,7 @@ def test_renderings_threshold_and_removal(browser: Any, url: str, tmp_path: Path
             assert name == f"{files[0].stem}_overlay.jpg"
         assert pictures["photo"] == pictures["contour"]
         assert len(set(pictures.values())) == 3
-        assert Image.open(io.BytesIO(pictures["heat"])).size == Image.open(files[0]).size
+        assert Image.open(io.BytesIO(pictures["heat"])).size == (90, 120)
         share = page.locator("#measures dd").first
         expect(page.locator("#scale")).to_be_hidden()
         page.locator("#threshold").fill("0.95")
@@ -266,12 +281,12 @@ def test_what_is_no_photo_is_told(browser: Any, url: str, tmp_path: Path) -> Non
     assert [row["status"] for row in rows] == ["failed"] * 3 + ["ok"]
 
 
-def test_the_camera(browser: Any, url: str, tmp_path: Path) -> None:
+def test_the_camera(browser: Any, url: str, exported: tuple[Path, Path], tmp_path: Path) -> None:
     with visit(browser, url) as page:
         page.click("#welcome [data-do=camera]")
         expect(page.locator("#pace")).to_contain_text("fps")
         expect(page.locator("[data-do=take]")).to_be_focused()
-        live = page.locator("#pace").inner_text()
+        expect(page.locator("#picture")).to_have_attribute("width", "320")
         page.keyboard.press("Enter")
         expect(page.locator("#strip .waiting")).to_have_count(0)
         expect(page.locator("#strip li")).to_have_count(1)
@@ -279,9 +294,11 @@ def test_the_camera(browser: Any, url: str, tmp_path: Path) -> None:
         name, data = saved(page, "original")
         taken = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
         assert name.startswith("camera-")
-        assert np.abs(taken - PHOTO).mean() < 6
-        still = float(page.locator("#measures dd").first.inner_text().split()[0])
-        assert float(live.split("·")[-1].split()[0]) == pytest.approx(still, abs=3)
+        assert np.abs(taken - PHOTO).mean() < 15  # The made-up camera has other levels.
+        (tmp_path / name).write_bytes(data)
+        api.predict(tmp_path / name, exported[1], tmp_path / "masks")
+        ours, theirs = saved(page, "mask")
+        assert dice(decode_mask(theirs, ours).values, read_mask(tmp_path / "masks" / ours)) >= 0.99
         page.click("#strip [data-do=camera]")
         expect(page.locator("#shoot")).to_be_visible()
         page.keyboard.press("Escape")
@@ -291,15 +308,17 @@ def test_the_camera(browser: Any, url: str, tmp_path: Path) -> None:
 
 def test_no_camera_is_told(browser: Any, url: str) -> None:
     with visit(browser, url, permissions=[]) as page:
-        page.evaluate(
-            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('x', 'NotFoundError'))"
-        )
+        page.evaluate("""() => {
+            navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'));
+        }""")
         page.click("#welcome [data-do=camera]")
         expect(page.locator("#problem")).to_contain_text("There is no camera here.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible(browser: Any, url: str, work: Path, tmp_path: Path, scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 390, 844), ("dark", 1280, 800)])
+def test_it_is_accessible(
+    browser: Any, url: str, work: Path, tmp_path: Path, scheme: str, width: int, height: int
+) -> None:
     axe = (work / "page" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     good, *_ = photos_in(tmp_path / "photos")
     (tmp_path / "bad.jpg").write_text("no")
@@ -309,17 +328,17 @@ def test_it_is_accessible(browser: Any, url: str, work: Path, tmp_path: Path, sc
         result = page.evaluate("axe.run()")
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in result["violations"]] == []
 
-    for size in ({"width": 390, "height": 844}, {"width": 1280, "height": 800}):
-        with visit(browser, url, color_scheme=scheme, viewport=size) as page:
-            check(page)
-            choose(page, good, tmp_path / "bad.jpg")
-            expect(page.locator("#measures dd").first).to_be_visible()
-            page.click("#about summary")
-            page.check("input[value=heat]", force=True)
-            check(page)
-            page.locator("#strip li button").nth(1).click()
-            check(page)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with visit(browser, url, color_scheme=scheme, viewport={"width": width, "height": height}) as page:
+        check(page)
+        choose(page, good, tmp_path / "bad.jpg")
+        expect(page.locator("#measures dd").first).to_be_visible()
+        page.click("#about summary")
+        page.check("input[value=heat]", force=True)
+        expect(page.locator("#scale")).to_be_visible()
+        check(page)
+        page.locator("#strip li button").nth(1).click()
+        check(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_it_works_without_a_network(browser: Any, work: Path, exported: tuple[Path, Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lesionseg.app.site import check_photo
 from lesionseg.data.images import decode_mask, decode_photo, encode_mask_png, fit_photo, resize_probability
 from lesionseg.data.resizing import resize_photo
 from lesionseg.data.synthetic import generate
+from lesionseg.inference.quality import Quality, look
 from lesionseg.records import Prediction
 from lesionseg.tables import encode_table
 
@@ -103,10 +104,8 @@ def blobs(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
 
 MEASURE = f"""{UNPACK}
     const {{ measure }} = await load("measure.js");
-    const {{ reasonsToReview }} = await load("review.js");
     return values.maps.map(({{ map, rows, columns, threshold, width, height }}) => {{
-        const measures = measure({{ values: floats(map), width: columns, height: rows }}, threshold, width, height);
-        return {{ ...measures, reasons: reasonsToReview(measures) }};
+        return measure({{ values: floats(map), width: columns, height: rows }}, threshold, width, height);
     }});
 """
 
@@ -156,7 +155,7 @@ def test_measures_of_an_ellipse() -> None:
     assert found["longest_diameter"] == pytest.approx(300, rel=1e-3)
     assert found["perimeter"] == pytest.approx(767.2, rel=2e-3)
     assert found["solidity"] == pytest.approx(1, abs=2e-3)
-    assert (found["components"], found["edge_share"], found["reasons"]) == (1, 0, [])
+    assert (found["components"], found["edge_share"]) == (1, 0)
 
 
 def test_measures_are_those_of_python() -> None:
@@ -169,17 +168,32 @@ def test_measures_are_those_of_python() -> None:
             assert found[name] == pytest.approx(getattr(shape, name), rel=1e-6), name
 
 
-def test_what_needs_review() -> None:
-    spot = np.zeros((60, 90))
-    spot[15:45, 24:60] = 1
-    two = spot.copy()
-    two[15:45, 66:78] = 1
-    empty, one, full, pieces = measured(np.zeros((20, 30)), spot, np.ones((20, 30)), two)
-    assert (empty["mean_probability"], empty["components"], empty["reasons"]) == (None, 0, ["no lesion found"])
-    assert one["reasons"] == []
-    assert full["edge_share"] == 1
-    assert "photo’s edge" in full["reasons"][0]
-    assert pieces["reasons"] == ["the mask is in 2 pieces"]
+def test_measures_of_nothing_and_of_everything() -> None:
+    empty, full = measured(np.zeros((20, 30)), np.ones((20, 30)))
+    assert (empty["mean_probability"], empty["components"], empty["lesion_pixels"]) == (None, 0, 0)
+    assert (full["edge_share"], full["components"], full["lesion_fraction"]) == (1, 1, 1)
+
+
+def test_what_needs_review_is_what_python_says() -> None:
+    quality = Quality((0.0, 0.6, 0.9, 1.0), (0.2, 0.5, 0.85, 0.99))
+    spots = np.zeros((40, 60))
+    spots[10:30, 10:30] = spots[12:20, 40:50] = 1
+    cut = np.full((40, 60), 0.55)
+    comb = np.zeros((40, 60))
+    comb[5:30, 5:50:4] = comb[30, 5:50] = 0.9
+    maps = [*(blobs(seed, 40, 60) for seed in range(4)), spots, cut, comb, np.zeros((40, 60)), np.eye(40, 60)]
+    body = f"""{UNPACK}
+        const {{ look }} = await load("review.js");
+        return values.maps.flatMap((text) => [values.quality, null].map((quality) =>
+            look({{ values: floats(text), width: 60, height: 40 }}, 0.4, quality)));
+    """
+    maps = [map_.astype(np.float32) for map_ in maps]
+    told = run_script(body, maps=[packed(map_) for map_ in maps], quality=quality.to_json())
+    expected = [look(map_, calibration, 0.4) for map_ in maps for calibration in (quality, None)]
+    assert [tuple(one["reasons"]) for one in told] == [one.reasons for one in expected]
+    for one, other in zip(told, expected, strict=True):
+        assert one["expected_dice"] == pytest.approx(other.expected_dice, abs=1e-9)
+    assert len({one.reasons for one in expected}) > 4
 
 
 def test_masks_are_written_as_python_writes_them() -> None:

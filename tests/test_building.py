@@ -1,16 +1,13 @@
 """The built page is found, built or missed, and never one of other sources."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from lesionseg.app import building
-from lesionseg.app.building import SOURCES, VERSION_FILE, build_page, find_page, page_cache, page_version
+from lesionseg.app.building import SOURCES, VERSION_FILE, find_page, page_cache, page_version
 from lesionseg.errors import ConfigError, OutputError, ResourceError
-
-needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here")
 
 
 @pytest.fixture(autouse=True)
@@ -104,21 +101,3 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="XDG_CACHE_HOME"):
         find_page()
-
-
-@needs_npm
-def test_npm_builds_a_page_of_these_sources(tmp_path: Path) -> None:
-    try:
-        built = build_page(tmp_path / "work")
-    except ResourceError as error:
-        pytest.skip(f"the page cannot be built: {error}")
-    assert (built / VERSION_FILE).read_text() == page_version()
-    names = {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()}
-    assert {"index.html", "main.js", "worker.js", "sw.js", "style.css", "manifest.webmanifest"} <= names
-    assert "ort/ort-wasm-simd-threaded.wasm" in names
-    # No script of the page may need what its policy forbids.
-    for name in ("main.js", "worker.js", "sw.js"):
-        assert "eval(" not in (built / name).read_text(encoding="utf-8")
-    text = (built / "index.html").read_text(encoding="utf-8")
-    assert "http" not in text.replace("http-equiv", "")
-    subprocess.run(["node", "--check", built / "sw.js"], check=True, timeout=60)

@@ -1,7 +1,7 @@
 // From a file or a camera frame to pixels.
 
-import { PhotoFitter } from "./resize.js";
-import { decodingRefusal, refusal, sizeRefusal } from "./sniff.js";
+import { PhotoFitter, draftOf } from "./resize.js";
+import { decodingRefusal, refusal, sizeRefusal, sniff } from "./sniff.js";
 
 const HEAD = 1 << 20; // EXIF with previews comes before a JPEG's size.
 const STRIP = 256;
@@ -11,7 +11,8 @@ export class PhotoError extends Error {}
 
 /**
  * @param {Blob} blob
- * @returns {Promise<ImageBitmap>} upright, with the file's own numbers: no colour management, no alpha, as in Python
+ * @returns {Promise<{bitmap: ImageBitmap, isJpeg: boolean}>} upright, with the file's own numbers: no colour management, no
+ *   alpha, as in Python
  */
 export async function openPhoto(blob) {
   const head = new Uint8Array(await blob.slice(0, HEAD).arrayBuffer());
@@ -28,17 +29,20 @@ export async function openPhoto(blob) {
     bitmap.close();
     throw new PhotoError(unfit);
   }
-  return bitmap;
+  return { bitmap, isJpeg: sniff(head).format === "JPEG" };
 }
 
 let strip = null; // Used again: a canvas for each frame would fill the memory before it is collected.
 
 /**
  * @param {ImageBitmap} bitmap
+ * @param {{width: number, height: number}} size in pixels
+ * @param {boolean} isJpeg Python shrinks a large JPEG in two steps
  * @returns {Uint8Array} `height x width x 3`, RGB
  */
-export function fit(bitmap, width, height) {
-  const fitter = new PhotoFitter(bitmap.width, bitmap.height, width, height);
+export function fit(bitmap, { width, height }, isJpeg) {
+  const shrink = isJpeg ? draftOf(bitmap.width, bitmap.height, width, height) : 1;
+  const fitter = new PhotoFitter(bitmap.width, bitmap.height, width, height, shrink);
   if (strip?.width !== bitmap.width) strip = new OffscreenCanvas(bitmap.width, STRIP);
   const context = strip.getContext("2d", { willReadFrequently: true });
   context.globalCompositeOperation = "copy";
@@ -50,12 +54,16 @@ export function fit(bitmap, width, height) {
   return fitter.finish();
 }
 
-/** The photo on a canvas whose longer side has `least` to `most` pixels. */
-export function onCanvas(bitmap, most = Infinity, least = 0) {
+/**
+ * The photo on a canvas whose longer side has `least` to `most` pixels.
+ * @param {OffscreenCanvas} [canvas] to be used again
+ */
+export function onCanvas(bitmap, [most, least] = [Infinity, 0], canvas = new OffscreenCanvas(1, 1)) {
   const longer = Math.max(bitmap.width, bitmap.height);
   const scale = Math.max(least, Math.min(most, longer)) / longer;
-  const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale) || 1, Math.round(bitmap.height * scale) || 1);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  canvas.width = Math.round(bitmap.width * scale) || 1;
+  canvas.height = Math.round(bitmap.height * scale) || 1;
+  const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "medium";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas;

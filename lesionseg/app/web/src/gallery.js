@@ -27,7 +27,8 @@ export class Gallery {
   }
 
   update(photo, thumbnail) {
-    const { button, name, state, reasons } = photo;
+    const { button, name, state } = photo;
+    const reasons = photo.measures?.reasons ?? [];
     button.className = state;
     if (thumbnail) {
       const canvas = document.createElement("canvas");
@@ -37,10 +38,10 @@ export class Gallery {
       button.querySelector("canvas")?.remove();
       button.prepend(canvas);
     }
-    const isMarked = state === "failed" || reasons?.length;
+    const isMarked = state === "failed" || reasons.length;
     button.querySelector(".mark")?.remove();
     if (isMarked) button.append(Object.assign(document.createElement("span"), { className: "mark", textContent: "!", ariaHidden: "true" }));
-    const said = { waiting: "waiting", failed: "cannot be used", done: reasons?.length ? "needs review" : "done" }[state];
+    const said = { waiting: "waiting", failed: "cannot be used", done: reasons.length ? "needs review" : "done" }[state];
     button.setAttribute("aria-label", `${name}: ${said}`);
     button.title = name;
     this.strip.hidden = !this.photos.length;

@@ -4,7 +4,6 @@ import { Camera, Pace, cameraProblem } from "./camera.js";
 import { Engine } from "./engine.js";
 import { Gallery } from "./gallery.js";
 import { percent, showAbout, showMeasures, showReview, speedLine } from "./panel.js";
-import { reasonsToReview } from "./review.js";
 import { save, stem, table } from "./save.js";
 
 const $ = (selector) => document.querySelector(selector);
@@ -62,7 +61,7 @@ const takenName = () => `camera-${new Date().toISOString().slice(0, 19).replaceA
 async function find(photo) {
   try {
     const { measures, ms, thumbnail, sha256 } = await engine.ask("photo", { key: photo.key, blob: photo.blob, threshold: look.threshold });
-    Object.assign(photo, { state: "done", measures, ms, sha256, reasons: reasonsToReview(measures) });
+    Object.assign(photo, { state: "done", measures, ms, sha256 });
     gallery.update(photo, thumbnail);
   } catch (error) {
     Object.assign(photo, { state: "failed", error: error.message });
@@ -116,15 +115,14 @@ async function render() {
 
 function present(photo, bitmap, measures) {
   photo.measures = measures;
-  photo.reasons = reasonsToReview(measures);
   const found = `lesion ${percent(measures.lesion_fraction)} of the photo`;
   stage("picture");
   paint(bitmap, `${photo.name}, ${look.style}: ${found}`);
   showMeasures($("#measures"), measures, photo.ms);
-  showReview($("#review"), photo.reasons);
+  showReview($("#review"), measures.reasons);
   gallery.update(photo);
   $("[data-do=original]").hidden = !photo.isTaken;
-  tell(`${photo.name}: ${found}. ${photo.reasons.length ? $("#review").textContent : ""}`);
+  tell(`${photo.name}: ${found}. ${measures.reasons.length ? $("#review").textContent : ""}`);
 }
 
 // --- camera -----------------------------------------------------------------------------------------------------------
@@ -162,7 +160,7 @@ function closeCamera() {
 async function measureAll() {
   for (const photo of gallery.photos.filter(({ state }) => state === "done")) {
     const { measures } = await engine.ask("measure", { key: photo.key, threshold: look.threshold });
-    Object.assign(photo, { measures, reasons: reasonsToReview(measures) });
+    photo.measures = measures;
   }
 }
 

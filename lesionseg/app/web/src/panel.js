@@ -23,6 +23,7 @@ export function showMeasures(list, measures, ms) {
     ...(measures.components ? [["Longest diameter", size(measures.longest_diameter)]] : []),
     ...(measures.components ? [["Equivalent diameter", size(measures.equivalent_diameter)]] : []),
     ...(pixels ? [["Mean probability inside", mean.toFixed(3)]] : []),
+    ...(measures.expected_dice === null ? [] : [["Expected Dice", measures.expected_dice.toFixed(2)]]),
     ["Photo", `${width} × ${height} px`],
     ...(ms ? [["Time", `${Math.round(ms.all)} ms (model ${Math.round(ms.infer)} ms)`]] : []),
   ]);

@@ -7,9 +7,10 @@ const PRECISION = 22; // Bits after the point of Pillow's 8-bit weights.
  * For each output pixel, the first input pixel that counts and the weights of those that do.
  * @param {number} from input pixels
  * @param {number} to output pixels
+ * @param {number} limit how many input pixels there are, where the last one is a part
  * @returns {{size: number, first: Int32Array, count: Int32Array, weights: Float64Array}} `size` weights per output pixel
  */
-function spread(from, to) {
+function spread(from, to, limit = from) {
   const scale = from / to;
   const support = Math.max(scale, 1);
   const size = Math.ceil(support) * 2 + 1;
@@ -19,7 +20,7 @@ function spread(from, to) {
   for (let i = 0; i < to; i++) {
     const centre = (i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(centre - support + 0.5));
-    const end = Math.min(from, Math.trunc(centre + support + 0.5));
+    const end = Math.min(limit, Math.trunc(centre + support + 0.5));
     let sum = 0;
     for (let x = start; x < end; x++) {
       const weight = Math.max(0, 1 - Math.abs((x - centre + 0.5) * (1 / support)));
@@ -33,10 +34,35 @@ function spread(from, to) {
   return { size, first, count, weights };
 }
 
-/** The same with weights as Pillow's fixed-point numbers, for 8-bit pixels. */
-function spread8(from, to) {
-  const { size, first, count, weights } = spread(from, to);
-  return { size, first, count, weights: Int32Array.from(weights, (weight) => Math.trunc(0.5 + weight * (1 << PRECISION))) };
+/**
+ * The same with weights as Pillow's fixed-point numbers, for 8-bit pixels.
+ * @param {number} shrink by how much the pixels are averaged first
+ */
+function spread8(from, to, shrink = 1) {
+  const reduced = spread(from / shrink, to, Math.ceil(from / shrink));
+  const fixed = Int32Array.from(reduced.weights, (weight) => Math.trunc(0.5 + weight * (1 << PRECISION)));
+  if (shrink === 1) return { ...reduced, weights: fixed };
+  const size = reduced.size * shrink;
+  const weights = new Int32Array(to * size);
+  const first = reduced.first.map((start) => start * shrink);
+  const count = reduced.count.map((number, i) => Math.min(number * shrink, from - first[i]));
+  for (let i = 0; i < to; i++) {
+    for (let k = 0; k < count[i]; k++) {
+      const place = Math.floor(k / shrink);
+      const shared = Math.min(shrink, count[i] - place * shrink);
+      weights[i * size + k] = Math.round(fixed[i * reduced.size + place] / shared);
+    }
+  }
+  return { size, first, count, weights };
+}
+
+/**
+ * By how much Python shrinks a JPEG while it decodes it: 1, 2, 4 or 8. The decoder's own shrinking is the mean of so many
+ * pixels each way, which can be had afterwards; the model then sees the same.
+ */
+export function draftOf(width, height, toWidth, toHeight) {
+  const most = Math.min(Math.floor(width / (2 * toWidth)), Math.floor(height / (2 * toHeight)));
+  return [8, 4, 2].find((shrink) => most >= shrink) ?? 1;
 }
 
 const clip8 = (sum) => {
@@ -46,10 +72,10 @@ const clip8 = (sum) => {
 
 /** Shrinks or enlarges a photo that arrives in strips of rows: a whole one of 50 megapixels would be 200 MB. */
 export class PhotoFitter {
-  /** All in pixels: the photo's size, then the wanted one. */
-  constructor(width, height, toWidth, toHeight) {
-    Object.assign(this, { width, height, toWidth, toHeight });
-    this.across = spread8(width, toWidth);
+  /** All in pixels: the photo's size, then the wanted one; `shrink` as `draftOf` gives it. */
+  constructor(width, height, toWidth, toHeight, shrink = 1) {
+    Object.assign(this, { width, height, toWidth, toHeight, shrink });
+    this.across = spread8(width, toWidth, shrink);
     this.narrow = new Uint8Array(height * toWidth * 3);
   }
 
@@ -86,8 +112,8 @@ export class PhotoFitter {
 
   /** @returns {Uint8Array} `toHeight x toWidth x 3`, RGB */
   finish() {
-    const { height, toWidth, toHeight, narrow } = this;
-    const { size, first, count, weights } = spread8(height, toHeight);
+    const { height, toWidth, toHeight, narrow, shrink } = this;
+    const { size, first, count, weights } = spread8(height, toHeight, shrink);
     const line = toWidth * 3;
     const found = new Uint8Array(toHeight * line);
     const sums = new Int32Array(line);

@@ -5,7 +5,7 @@ import { csv } from "./csv.js";
 const COLUMNS = [
   ...["file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability"],
   ...["components", "largest_share", "area", "perimeter", "major_axis", "minor_axis", "equivalent_diameter"],
-  ...["longest_diameter", "compactness", "solidity", "edge_share", "review"],
+  ...["longest_diameter", "compactness", "solidity", "edge_share", "expected_dice", "review"],
   ...["model_sha256", "photo_sha256", "threshold", "status", "error"],
 ];
 
@@ -21,12 +21,12 @@ export function save(blob, name) {
 /** A file's name without its last ending. */
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || name;
 
-/** @returns {Blob} a row per photo, as in predictions.csv; `photos` have name, state, measures, reasons, error, sha256 */
+/** @returns {Blob} a row per photo, as in predictions.csv; `photos` have name, state, measures, error, sha256 */
 export function table(photos, info, threshold) {
   const rows = photos.map((photo) => ({
     file: photo.name,
     ...photo.measures,
-    review: photo.reasons?.join("; "),
+    review: photo.measures?.reasons.join("; "),
     model_sha256: info.sha256,
     photo_sha256: photo.sha256,
     threshold,

@@ -5,6 +5,7 @@ import { measure } from "./measure.js";
 import { maskPng } from "./png.js";
 import { draw } from "./render.js";
 import { eachRow } from "./resize.js";
+import { look as judge } from "./review.js";
 import { openModel } from "./session.js";
 
 const SHOWN = [1400, 800]; // Most and least pixels of a picture's longer side on the screen; a contour needs some.
@@ -13,6 +14,7 @@ const THUMBNAIL = [160, 0];
 
 let model = null;
 const photos = new Map(); // Key -> {blob, width, height, map}: the small probability stays, pixels are decoded anew.
+const film = new OffscreenCanvas(1, 1); // Of all live frames: one for each would fill the memory before it is collected.
 let shown = { key: null, bitmap: null }; // The one photo on the screen, at the screen's size.
 
 function show(key, canvas) {
@@ -27,19 +29,22 @@ async function sha256(blob) {
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function infer(bitmap) {
+async function infer(bitmap, isJpeg) {
   const { width, height } = model.info;
   const start = performance.now();
-  const pixels = fit(bitmap, width, height);
+  const pixels = fit(bitmap, model.info, isJpeg);
   const fitted = performance.now();
   const values = await model.run(pixels);
   return { map: { values, width, height }, fit: fitted - start, infer: performance.now() - fitted };
 }
 
-const measured = ({ width, height, map }, threshold) => measure(map, threshold, width, height);
+/** What is said of a mask: its measures, the Dice to expect, and why to look at it. */
+function measured({ width, height, map }, threshold) {
+  return { ...measure(map, threshold, width, height), ...judge(map, threshold, model.info.quality) };
+}
 
-function drawn(bitmap, map, look, sides = []) {
-  const canvas = onCanvas(bitmap, ...sides);
+function drawn(bitmap, map, look, sides, reused) {
+  const canvas = onCanvas(bitmap, sides, reused);
   draw(canvas, map, look);
   return canvas;
 }
@@ -54,17 +59,17 @@ const handlers = {
 
   async photo({ key, blob, threshold }) {
     const start = performance.now();
-    const bitmap = await openPhoto(blob);
+    const { bitmap, isJpeg } = await openPhoto(blob);
     const decoded = performance.now();
     try {
-      const { map, ...times } = await infer(bitmap);
+      const { map, ...times } = await infer(bitmap, isJpeg);
       const photo = { blob, width: bitmap.width, height: bitmap.height, map };
       photos.set(key, photo);
       const before = performance.now();
       const measures = measured(photo, threshold);
       const ms = { decode: decoded - start, ...times, measure: performance.now() - before, all: performance.now() - start };
-      const canvas = onCanvas(bitmap, ...SHOWN);
-      const thumbnail = onCanvas(canvas, ...THUMBNAIL).transferToImageBitmap();
+      const canvas = onCanvas(bitmap, SHOWN);
+      const thumbnail = onCanvas(canvas, THUMBNAIL).transferToImageBitmap();
       show(key, canvas);
       return { measures, ms, thumbnail, sha256: await sha256(blob) };
     } finally {
@@ -75,8 +80,8 @@ const handlers = {
   async render({ key, look }) {
     const photo = photos.get(key);
     if (shown.key !== key) {
-      const bitmap = await openPhoto(photo.blob);
-      show(key, onCanvas(bitmap, ...SHOWN));
+      const { bitmap } = await openPhoto(photo.blob);
+      show(key, onCanvas(bitmap, SHOWN));
       bitmap.close();
     }
     const canvas = drawn(shown.bitmap, photo.map, look, SHOWN);
@@ -86,8 +91,8 @@ const handlers = {
   async frame({ bitmap, look }) {
     const start = performance.now();
     try {
-      const { map } = await infer(bitmap);
-      const canvas = drawn(bitmap, map, look, SHOWN_LIVE);
+      const { map } = await infer(bitmap, false);
+      const canvas = drawn(bitmap, map, look, SHOWN_LIVE, film);
       let lesion = 0;
       for (const value of map.values) lesion += value >= look.threshold;
       const fraction = lesion / map.values.length;
@@ -109,7 +114,7 @@ const handlers = {
 
   async overlay({ key, look }) {
     const photo = photos.get(key);
-    const bitmap = await openPhoto(photo.blob);
+    const { bitmap } = await openPhoto(photo.blob);
     const canvas = drawn(bitmap, photo.map, look);
     bitmap.close();
     return { blob: await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 }) };
