@@ -76,6 +76,28 @@ def test_the_model_sees_a_png_as_python_does() -> None:
     assert np.array_equal(fitted(GOLDEN, [(64, 96)], strip=256)[0], fit_photo(photo, 64, 96))
 
 
+def test_large_jpegs_are_shrunk_as_pythons_decoder_shrinks_them() -> None:
+    data = io.BytesIO()
+    Image.fromarray(generate(4, 1, height=530, width=801).pair.image).save(data, "JPEG", quality=95)
+    whole = decode_photo(data.getvalue(), "whole.jpg").pixels
+    body = f"""{UNPACK}
+        const {{ PhotoFitter, draftOf }} = await load("resize.js");
+        const shrink = draftOf(801, 530, 96, 64);
+        return [1, shrink].map((by) => {{
+            const fitter = new PhotoFitter(801, 530, 96, 64, by);
+            fitter.add(bytes(values.rgba), 0, 530);
+            return [by, pack(fitter.finish())];
+        }});
+    """
+    rgba = packed(np.dstack([whole, np.full(whole.shape[:2], 255, np.uint8)]))
+    drafted = fit_photo(decode_photo(data.getvalue(), "draft.jpg", at_least=(128, 192)), 64, 96).astype(int)
+    (one, plain), (four, shrunk) = run_script(body, rgba=rgba)
+    assert (one, four) == (1, 4)
+    apart = [np.abs(np.frombuffer(b64decode(t), np.uint8).reshape(64, 96, 3) - drafted).mean() for t in (plain, shrunk)]
+    assert apart[1] < apart[0]
+    assert apart[1] < 0.5
+
+
 def test_probabilities_are_resized_as_pillow_does() -> None:
     small = np.random.default_rng(1).random((24, 32), np.float32)
     small[:8] = np.float32(1)
