@@ -229,9 +229,9 @@ def test_renderings_threshold_and_removal(browser: Any, url: str, tmp_path: Path
         expect(page.locator("#threshold-value")).to_have_text("0.95")
         expect(share).to_have_text("0.00 %")
         expect(page.locator("#review")).to_contain_text("no lesion found")
-        page.click("[data-do=remove]")
+        page.click("#saves [data-do=remove]")
         expect(page.locator("#strip li")).to_have_count(1)
-        page.click("[data-do=remove]")
+        page.click("#saves [data-do=remove]")
         expect(page.locator("#welcome")).to_be_visible()
         expect(page.locator("#strip")).to_be_hidden()
 
@@ -278,6 +278,9 @@ def test_what_is_no_photo_is_told(browser: Any, url: str, tmp_path: Path) -> Non
         page.locator("#strip li button").nth(3).click()
         expect(page.locator("#picture")).to_be_visible()
         rows = list(csv.DictReader(io.StringIO(saved(page, "table")[1].decode())))
+        page.locator("#strip li button").first.click()
+        page.click("#problem [data-do=remove]")
+        expect(page.locator("#strip .failed")).to_have_count(2)
     assert [row["status"] for row in rows] == ["failed"] * 3 + ["ok"]
 
 

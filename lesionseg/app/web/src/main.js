@@ -36,6 +36,7 @@ function stage(what) {
 function problem(title, text) {
   $("#problem h2").textContent = title;
   $("#problem p").textContent = text;
+  $("#problem button").hidden = !gallery.current;
   stage("problem");
 }
 
@@ -133,6 +134,7 @@ async function openCamera(start) {
     await start();
   } catch (error) {
     camera.close();
+    gallery.choose(null);
     return problem("No camera", cameraProblem(error));
   }
   gallery.choose(null);
