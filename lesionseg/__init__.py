@@ -1,9 +1,60 @@
-"""Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. Research use only, not a medical device."""
+"""Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. Research use only, not a medical device.
 
-from importlib.metadata import version
+::
 
-__version__ = version("lesionseg")
+    synth     generated photos with exact masks      train     a run
+    pair      photos and masks -> a manifest         evaluate  scores of a run
+    audit     what is wrong with a data set          compare   a report of several runs
+    split     a manifest -> others                   load      a run, to predict photos one by one
+                                                     predict   a mask for every photo of a folder,
+                                                               and what else PredictOptions says
+
+Paths may be ``str`` or ``Path``. Where ``progress`` is taken, True shows it, in a notebook as in a terminal. Bad input
+raises a ``LesionsegError`` that lists every offender and tells the fix.
+"""
+
+# Type checkers know the name; the module typing would take longer to import than all the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lesionseg.api import audit, compare, evaluate, load, pair, predict, split, synth, train
+    from lesionseg.errors import LesionsegError
+    from lesionseg.inference.stages import PredictOptions
+
+    __version__: str
 
 RESEARCH_USE = "Research use only. Not a medical device."
 
-__all__ = ["RESEARCH_USE", "__version__"]
+__all__ = [
+    "RESEARCH_USE",
+    "LesionsegError",
+    "PredictOptions",
+    "__version__",
+    "audit",
+    "compare",
+    "evaluate",
+    "load",
+    "pair",
+    "predict",
+    "split",
+    "synth",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Importing the package costs next to nothing; whoever asks for a name pays for it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if name == "__version__":
+        value: object = importlib.import_module("importlib.metadata").version(__name__)
+    else:
+        home = {"LesionsegError": "errors", "PredictOptions": "inference.stages"}.get(name, "api")
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

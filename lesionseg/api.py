@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionseg.api_data import audit, pair, split, synth
+from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, ignore, plain
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
+from lesionseg.data.files import AnyPath, as_path
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
-    from lesionseg.data.manifest import Manifest
     from lesionseg.errors import LesionsegError
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
-    from lesionseg.inference.folder import FolderResult, PredictOptions
+    from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
 __all__ = [
+    "audit",
     "benchmark",
     "compare",
     "evaluate",
@@ -29,118 +31,74 @@ __all__ = [
     "load",
     "pair",
     "predict",
+    "split",
     "sweep",
+    "synth",
     "train",
 ]
 
-Counted = Callable[[int, int], None]
-Warn = Callable[[str], None]
-
-
-def _ignore(_: str) -> None:
-    pass
-
-
-def pair(
-    images: Path,
-    masks: Path,
-    output: Path,
-    *,
-    test_images: Path | None = None,
-    test_masks: Path | None = None,
-    labels: Sequence[Path] = (),
-    groups: Path | None = None,
-    warn: Warn = _ignore,
-) -> Manifest:
-    """Pairs photos and masks by id and writes a manifest.
-
-    What was accepted and still is worth a look goes into ``<stem>.warnings.txt`` beside it.
-
-    Args:
-        images, masks: folders of the train split.
-        output: the CSV to write.
-        test_images, test_masks: folders of the test split.
-        labels: CSVs with case id and diagnosis.
-        groups: a CSV with case id and group (patient, lesion).
-        warn: told of each line of ``<stem>.warnings.txt``.
-
-    Raises:
-        PairingError: listing every photo without mask, duplicate, unreadable file and size mismatch.
-    """
-    from lesionseg.data.manifest import read_manifest, write_manifest
-    from lesionseg.data.pairing import Folders, pair_folders, read_labels
-    from lesionseg.errors import ConfigError
-    from lesionseg.tables import one_line
-
-    if (test_images is None) != (test_masks is None):
-        raise ConfigError("test photos and test masks go together", fix="pass both folders, or neither")
-    folders = [Folders("train", images, masks)]
-    if test_images and test_masks:
-        folders.append(Folders("test", test_images, test_masks))
-    diagnoses = {case_id: label for path in labels for case_id, label in read_labels(path).items()}
-    told: list[str] = []
-    group_of = read_labels(groups) if groups else None
-    try:
-        cases = pair_folders(folders, labels=diagnoses, groups=group_of, warn=lambda line: told.append(one_line(line)))
-    finally:
-        for line in told:
-            warn(line)
-        _record(told, output.with_suffix(".warnings.txt"))
-    root = write_manifest(cases, output)
-    return read_manifest(output, root)
-
-
-def _record(warnings: Sequence[str], path: Path) -> None:
-    from lesionseg.data.images import write_atomic
-
-    if warnings:
-        write_atomic(path, "".join(f"{line}\n" for line in warnings).encode())
-    elif path.is_file():
-        # Those of an earlier pairing.
-        path.unlink()
-
 
 def train(
-    config: RunConfig | str | Path | Mapping[str, Any] | None,
-    run: Path,
+    config: RunConfig | AnyPath | Mapping[str, Any] | None,
+    run: AnyPath,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     resume: bool = False,
+    progress: bool = False,
     watcher: Watcher | None = None,
 ) -> FitResult:
     """Trains a run into its folder, or goes on with one.
 
     Args:
         config: settings, a YAML file, the bare name of a shipped config, or None to resume with the run's own.
-        run: the run folder, for example ``Path("runs/frozen")``.
-        overrides: ``key.subkey=value`` words.
+        run: the run folder, for example ``runs/frozen``.
+        overrides: settings laid over these: ``["loop.epochs=20"]``, or ``{"loop.epochs": 20}``.
         resume: go on from the newest checkpoint.
-        watcher: told of the progress.
+        progress: show a bar, and a line for each epoch.
+        watcher: told of the progress instead.
+
+    Returns:
+        how it ended, and a row of losses and scores for each epoch, as in ``history.csv``.
 
     Raises:
         LesionsegError: as the config, the data, the weights and the run folder give cause.
     """
     from lesionseg.config import RunConfig, load_config
 
+    words, folder, settings = as_words(overrides), as_path(run), None
     # Mistakes in the settings are told before torch is loaded.
-    settings = None
     if config is not None or not resume:
-        plain = config.model_dump() if isinstance(config, RunConfig) else config
-        settings = load_config(plain, overrides)
+        settings = load_config(config.model_dump() if isinstance(config, RunConfig) else _source(config), words)
     from lesionseg.training.run import run_training
 
-    if settings is None:
-        return run_training(None, run, resume=True, overrides=overrides, watcher=watcher)
-    return run_training(settings, run, resume=resume, watcher=watcher)
+    with _watching(folder.name, progress, watcher) as watched:
+        if settings is None:
+            return run_training(None, folder, resume=True, overrides=words, watcher=watched)
+        return run_training(settings, folder, resume=resume, watcher=watched)
+
+
+def _source(config: AnyPath | Mapping[str, Any] | None) -> AnyPath | Mapping[str, Any] | None:
+    if isinstance(config, Mapping):
+        settings: Mapping[str, Any] = plain(config)
+        return settings
+    return None if config is None else as_path(config)
+
+
+def _watching(name: str, progress: bool, watcher: Watcher | None) -> AbstractContextManager[Watcher | None]:
+    if watcher is not None or not progress:
+        return nullcontext(watcher)
+    from lesionseg.console import live_console, training_bar
+
+    return training_bar(live_console(), name, lambda info: None)
 
 
 def sweep(
-    config: str | Path | Mapping[str, Any],
+    config: AnyPath | Mapping[str, Any],
     name: str,
     sweeps: Sequence[str],
-    runs: Path,
+    runs: AnyPath,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     resume: bool = False,
     watch: Callable[[str], AbstractContextManager[Watcher]] | None = None,
 ) -> dict[str, FitResult | LesionsegError]:
@@ -151,7 +109,7 @@ def sweep(
         name: what the runs' names start with, as in ``NAME-loss=dice``.
         sweeps: ``key.subkey=a,b,c`` words.
         runs: the folder of the runs.
-        overrides: ``key.subkey=value`` words for all of them.
+        overrides: settings for all of them, as in ``train``.
         resume: go on with those that have a checkpoint.
         watch: gives what is told of each run's progress, by its name.
 
@@ -164,11 +122,11 @@ def sweep(
     from lesionseg.training.sweep import Variant, check_variants, plan_sweep, run_sweep
 
     variants = plan_sweep(name, sweeps)
-    settings = check_variants(config, overrides, variants)
+    settings = check_variants(_source(config) or {}, as_words(overrides), variants)
     from lesionseg.training.checkpoint import checkpoint_files, checkpoint_folder
 
     def train_one(variant: Variant) -> FitResult:
-        run = runs / variant.name
+        run = as_path(runs) / variant.name
         begun = resume and bool(checkpoint_files(checkpoint_folder(run)))
         with watch(variant.name) if watch else nullcontext() as watcher:
             return train(settings[variant.name], run, resume=begun, watcher=watcher)
@@ -176,42 +134,81 @@ def sweep(
     return run_sweep(variants, train_one)
 
 
-def load(run: Path, *, checkpoint: str = "best", threads: int | None = None) -> Predictor:
+def load(run: AnyPath, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> Predictor:
     """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
 
+    ``load(run).predict(photo)`` takes a path, the bytes of a file or an array, and gives ``.probability`` at the
+    photo's own size, ``.mask(threshold)``, and the pictures ``.photo``, ``.outline()`` and ``.focus()``.
+
+    Args:
+        run: a run folder, or an exported file.
+        checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        threads: CPU threads, for torch of the whole process; None leaves them as they are.
+
     Raises:
+        ConfigError: there is no such checkpoint or device.
         RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
     """
     from lesionseg.inference.predictor import load_predictor
 
-    return load_predictor(run, checkpoint=checkpoint, threads=threads)
+    return load_predictor(as_path(run), checkpoint=checkpoint, device=device, threads=threads)
 
 
 def predict(
-    source: Path, run: Path, output: Path, options: PredictOptions | None = None, *, progress: Counted | None = None
+    source: AnyPath,
+    run: AnyPath,
+    output: AnyPath,
+    options: PredictOptions | None = None,
+    *,
+    progress: Progress = None,
+    workers: int | None = None,
+    part: Part | None = None,
 ) -> FolderResult:
-    """Writes a mask for every photo of a folder, or for one photo, at the photo's own size.
+    """Writes a mask for every photo of a folder, or for one photo, at the photo's own size, and ``predictions.csv``.
+
+    A photo that cannot be used is recorded there, and the others go on.
+
+    Args:
+        source: a photo, or a folder that is searched with its sub-folders.
+        run: a run folder, or an exported ``.onnx`` file.
+        output: the folder to write.
+        options: what is written of each photo; by default PNG masks at the threshold 0.5.
+        progress: True shows it; a function is called with (done, total) after each photo.
+        workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
+        RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
+            writes into the output folder.
     """
     from lesionseg.inference.folder import PredictOptions, predict_folder
 
-    return predict_folder(source, load(run), output, options or PredictOptions(), progress=progress)
+    # Each worker runs an exported model on a thread of its own.
+    predictor = load(run, threads=1 if as_path(run).is_file() else None)
+    with counting(progress, "predicting") as counted:
+        return predict_folder(
+            as_path(source),
+            predictor,
+            as_path(output),
+            options or PredictOptions(),
+            counted,
+            workers=workers,
+            part=part,
+        )
 
 
 def export(
-    run: Path,
-    output: Path | None = None,
+    run: AnyPath,
+    output: AnyPath | None = None,
     *,
     form: str = "onnx",
     precision: str = "float32",
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
-    say: Warn = _ignore,
+    manifest: AnyPath | None = None,
+    root: AnyPath | None = None,
+    say: Warn = ignore,
 ) -> Exported:
     """Exports a run for another runtime; a file that is not as good as the run is not written.
 
@@ -220,8 +217,8 @@ def export(
     from lesionseg.export.publish import export_run
 
     return export_run(
-        run,
-        output,
+        as_path(run),
+        None if output is None else as_path(output),
         form=form,
         precision=precision,
         size=size,
@@ -233,14 +230,14 @@ def export(
 
 
 def benchmark(
-    models: Sequence[Path],
-    output: Path,
+    models: Sequence[AnyPath],
+    output: AnyPath,
     *,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
+    manifest: AnyPath | None = None,
+    root: AnyPath | None = None,
     split: str = "test",
     rounds: int = 50,
-    progress: Counted | None = None,
+    progress: Progress = None,
 ) -> Benchmark:
     """Scores and times runs and exported files side by side, and writes the table into a folder.
 
@@ -250,7 +247,7 @@ def benchmark(
         manifest: photos with masks to score on; None leaves the scores out.
         root, split: of the manifest.
         rounds: photos that each model is timed with, at each number of threads.
-        progress: called with (done, total).
+        progress: True shows it; a function is called with (done, total).
 
     Raises:
         LesionsegError: as the models and the data give cause.
@@ -259,4 +256,7 @@ def benchmark(
     from lesionseg.export.benchmark import benchmark as measure
 
     cases = read_manifest(manifest, root).split(split) if manifest else ()
-    return measure(models, output, cases=cases, rounds=rounds, progress=progress)
+    with counting(progress, "measuring") as counted:
+        return measure(
+            [as_path(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
+        )

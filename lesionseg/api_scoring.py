@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
+from lesionseg.data.files import AnyPath, as_path
 
 if TYPE_CHECKING:
     from lesionseg.data.manifest import Manifest
@@ -15,25 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "evaluate", "evaluate_predictions"]
 
-Counted = Callable[[int, int], None]
-Warn = Callable[[str], None]
-
 _IN_TRAINING = ("train", "val")
 
 
-def _ignore(_: str) -> None:
-    pass
-
-
 def evaluate(
-    run: Path,
+    run: AnyPath,
     *,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
+    manifest: AnyPath | None = None,
+    root: AnyPath | None = None,
     split: str = "test",
     at_model_size: bool = False,
-    progress: Counted | None = None,
-    warn: Warn = _ignore,
+    progress: Progress = None,
+    warn: Warn = ignore,
 ) -> RunResult:
     """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
 
@@ -48,7 +44,7 @@ def evaluate(
         root: folder that the manifest's relative paths start from.
         split: which cases.
         at_model_size: score at the model's input size instead, beside the other evaluation.
-        progress: called with (done, total).
+        progress: True shows it; a function is called with (done, total).
         warn: told where the training photos are not there to compare with.
 
     Raises:
@@ -57,32 +53,34 @@ def evaluate(
     """
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
 
-    if run.is_dir() and not is_trained(load_info(run)):
-        return load_run(run, split)
+    place = as_path(run)
+    if place.is_dir() and not is_trained(load_info(place)):
+        return load_run(place, split)
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
 
-    predictor = load_predictor(run)
-    home = _home(run, predictor)
+    predictor = load_predictor(place)
+    home = _home(place, predictor)
     data = _manifest_of(home, manifest, root)
     name = split + AT_MODEL_SIZE * at_model_size
     if not _is_scored(home, name, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
-        if len(predictor.labels.names) > 1:
-            from lesionseg.inference.class_scoring import score_classes
+        with counting(progress, f"{home.name}: scoring") as counted:
+            if len(predictor.labels.names) > 1:
+                from lesionseg.inference.class_scoring import score_classes
 
-            # First: what is scored counts as scored once the summary below is written.
-            score_classes(predictor, data.split(split), home / "evaluation" / name, progress=progress)
-        score_run(
-            home,
-            data.split(split),
-            split=split,
-            manifest_sha256=data.sha256,
-            predictor=predictor,
-            at_model_size=at_model_size,
-            progress=progress,
-        )
+                # First: what is scored counts as scored once the summary below is written.
+                score_classes(predictor, data.split(split), home / "evaluation" / name, progress=counted)
+            score_run(
+                home,
+                data.split(split),
+                split=split,
+                manifest_sha256=data.sha256,
+                predictor=predictor,
+                at_model_size=at_model_size,
+                progress=counted,
+            )
     return load_run(home, name)
 
 
@@ -98,28 +96,28 @@ def _home(run: Path, predictor: Predictor) -> Path:
 
 
 def evaluate_predictions(
-    predictions: Path,
-    run: Path,
+    predictions: AnyPath,
+    run: AnyPath,
     *,
-    masks: Path | None = None,
-    images: Path | None = None,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
+    masks: AnyPath | None = None,
+    images: AnyPath | None = None,
+    manifest: AnyPath | None = None,
+    root: AnyPath | None = None,
     split: str = "test",
     probabilities: bool = False,
-    progress: Counted | None = None,
-    warn: Warn = _ignore,
+    progress: Progress = None,
+    warn: Warn = ignore,
 ) -> RunResult:
     """Scores masks that any tool has written, at each true mask's own size, into a folder that reports read as a run.
 
     Args:
         predictions: a folder with a mask for every case, matched by id.
-        run: the folder to write, for example ``Path("runs/other-tool")``.
+        run: the folder to write, for example ``runs/other-tool``.
         masks: a folder with the true masks; or else a manifest names them.
         images: a folder with the photos, for subgroups and pictures; a manifest names them too.
         manifest, root, split: the cases, as in ``evaluate``; the report then takes this beside runs of the manifest.
         probabilities: the files are 8-bit grey probability maps and not masks.
-        progress: called with (done, total).
+        progress: True shows it; a function is called with (done, total).
         warn: told of files that belong to no case.
 
     Raises:
@@ -129,21 +127,23 @@ def evaluate_predictions(
     from lesionseg.evaluation.runs import load_run
     from lesionseg.inference.outside import match_predictions, score_predictions
 
-    sources = {"predictions": predictions, "manifest": manifest, "root": root, "masks": masks, "images": images}
+    folder, found = as_path(run), as_path(predictions)
+    sources = as_paths(predictions=found, manifest=manifest, root=root, masks=masks, images=images)
     told = {name: None if place is None else str(place) for name, place in sources.items()}
     cases, sha256 = _cases_outside(told, split, warn)
-    files = match_predictions(predictions, cases, probabilities=probabilities, warn=warn)
-    score_predictions(
-        run,
-        cases,
-        files,
-        split=split,
-        manifest_sha256=sha256,
-        probabilities=probabilities,
-        sources=told,
-        progress=progress,
-    )
-    return load_run(run, split)
+    files = match_predictions(found, cases, probabilities=probabilities, warn=warn)
+    with counting(progress, f"{folder.name}: scoring") as counted:
+        score_predictions(
+            folder,
+            cases,
+            files,
+            split=split,
+            manifest_sha256=sha256,
+            probabilities=probabilities,
+            sources=told,
+            progress=counted,
+        )
+    return load_run(folder, split)
 
 
 def _cases_outside(sources: Mapping[str, str | None], split: str, warn: Warn) -> tuple[Sequence[Case], str]:
@@ -208,40 +208,48 @@ def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -
 
 
 def compare(
-    runs: Sequence[Path],
-    output: Path,
+    runs: AnyPath | Iterable[AnyPath],
+    output: AnyPath,
     *,
-    manifest: str | Path | None = None,
-    root: str | Path | None = None,
+    manifest: AnyPath | None = None,
+    root: AnyPath | None = None,
     split: str = "test",
     at_model_size: bool = False,
-    formats: Sequence[str] = ("html",),
-    progress: Counted | None = None,
-    warn: Warn = _ignore,
+    formats: str | Sequence[str] = ("html",),
+    progress: Progress = None,
+    warn: Warn = ignore,
 ) -> tuple[list[RunResult], ReportFiles]:
     """Scores runs where needed and writes one report of them all.
 
     Args:
-        runs: run folders and exported files.
+        runs: run folders and exported files, one or several.
         output: the report's folder.
         manifest, root, split, at_model_size: as in ``evaluate``.
         formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
-        progress: called with (done, total) while a run is scored.
+        progress: True shows it; a function is called with (done, total) while a run is scored.
         warn: as in ``evaluate``.
 
     Raises:
         ConfigError: there is no such format.
         ComparisonError: the runs were scored on different cases.
         LesionsegError: as the runs and the data give cause.
+
+    Returns:
+        the runs with their scores, and the files of the report.
     """
     from lesionseg.evaluation.report import check_formats, write_report
 
+    # A single name is a sequence too, of letters.
+    wanted = (formats,) if isinstance(formats, str) else formats
     # Before what takes minutes.
-    check_formats(formats)
+    check_formats(wanted)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
-    results = [evaluate(run, **more, progress=progress, warn=warn) for run in runs]
+    results = [
+        evaluate(run, **more, progress=progress, warn=warn)
+        for run in ([runs] if isinstance(runs, str | Path) else runs)
+    ]
     cases = _pictured_cases(results, manifest, root, split)
-    return results, write_report(results, {case.case_id: case for case in cases}, output, formats=formats)
+    return results, write_report(results, {case.case_id: case for case in cases}, as_path(output), formats=wanted)
 
 
 def _pictured_cases(
@@ -253,5 +261,5 @@ def _pictured_cases(
             return _manifest_of(result.folder, manifest, root).split(split)
     for result in results:
         if result.info.get("manifest") or result.info.get("images"):
-            return _cases_outside(result.info, split, _ignore)[0]
+            return _cases_outside(result.info, split, ignore)[0]
     return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -12,10 +12,6 @@ from rich.markup import escape
 from lesionseg import RESEARCH_USE
 from lesionseg.cli_parts import PARTIAL, Root, example, out, say, telling
 from lesionseg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lesionseg.data.findings import Finding
-    from lesionseg.records import Case
 
 __all__ = ["data"]
 
@@ -74,38 +70,14 @@ def audit(
     output: Annotated[Path, typer.Option(help="Folder for audit.html and findings.csv.")] = Path("audit"),
 ) -> None:
     """Find broken files, wrong masks, photos that come twice and splits that leak. Exit 0 clean, 3 with findings."""
-    from lesionseg import console
-    from lesionseg.data.audit import audit, examine_cases
-    from lesionseg.data.audit_report import write_audit
+    from lesionseg import api, console
 
-    cases, known, title = _audited(manifest, images, masks, root)
     with console.counter(out, "examining") as progress:
-        looks = examine_cases(cases, progress)
-    with out.status("comparing photos"):
-        result = audit(looks, known)
-    files = write_audit(result, output, title)
+        result, files = api.audit(manifest, output, images=images, masks=masks, root=root, progress=progress)
     out.print(console.audit_summary(result))
     say(f"-> {escape(str(files.html))} and, for programs, {files.table.name} and {files.fingerprint.name} beside it")
     if result.findings:
         raise typer.Exit(PARTIAL)
-
-
-def _audited(
-    manifest: str | None, images: Path | None, masks: Path | None, root: Path | None
-) -> tuple[list[Case], list[Finding], str]:
-    """The cases, what was found while they were gathered, and what they are called."""
-    from lesionseg.data.audit import gather_folders
-    from lesionseg.data.manifest import read_manifest
-
-    if manifest and not images and not masks:
-        data = read_manifest(manifest, root)
-        return list(data.cases), [], data.name
-    if images and masks and not manifest and not root:
-        return *gather_folders(images, masks), f"{images} with {masks}"
-    raise ConfigError(
-        "audit needs either a manifest or two folders",
-        fix="write lesionseg data audit MANIFEST [--root DIR], or lesionseg data audit --images DIR --masks DIR",
-    )
 
 
 @data.command(
@@ -160,12 +132,22 @@ def split(
     root: Root = None,
 ) -> None:
     """Split a manifest; no patient, lesion or near-duplicate ever stands on both sides. Test cases stay test."""
-    from lesionseg.data.manifest import read_manifest
-    from lesionseg.data.resplit import SplitOptions, split_manifest
+    from lesionseg import api
 
-    options = SplitOptions(official, folds, hold_out, tuple(link or ()), near_duplicates, stratify, seed)
-    for path in split_manifest(read_manifest(manifest, root), output, options):
-        counts = Counter(case.split for case in read_manifest(path).cases)
+    made = api.split(
+        manifest,
+        output,
+        official=official,
+        folds=folds,
+        hold_out=hold_out,
+        links=link or (),
+        near_duplicates=near_duplicates,
+        stratify=stratify,
+        seed=seed,
+        root=root,
+    )
+    for path, parts in made.items():
+        counts = Counter(case.split for case in parts.cases)
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} -> {escape(str(path))}")
 
 
@@ -179,16 +161,11 @@ def synth(
 ) -> None:
     """Generate dermoscopy photos with exact masks: skin types I to VI, hair, rulers, bubbles, vignettes, stickers."""
     from lesionseg import api, console
-    from lesionseg.data.synthetic import write_dataset
 
-    width, height = _size(size)
     with console.counter(out, "generating") as progress:
-        made = write_dataset(output, train=train, test=test, seed=seed, width=width, height=height, progress=progress)
-    tests = (made.test_images, made.test_masks) if test else (None, None)
+        api.synth(output, train=train, test=test, seed=seed, size=_size(size), progress=progress)
     if train:
-        manifest = output / "manifest.csv"
-        api.pair(made.train_images, made.train_masks, manifest, test_images=tests[0], test_masks=tests[1])
-        say(f"{train} training and {test} test photos -> {escape(str(manifest))}")
+        say(f"{train} training and {test} test photos -> {escape(str(output / 'manifest.csv'))}")
 
 
 @data.command(epilog=example("lesionseg data trimap isic2016 --band 4 --output trimaps"))

@@ -15,7 +15,7 @@ from lesionseg import RESEARCH_USE
 from lesionseg.tables import one_line
 from lesionseg.training.watch import is_first_process
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PARTIAL", "Root", "err", "example", "out", "say", "telling"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "PARTIAL", "Root", "err", "example", "names", "out", "say", "telling"]
 
 BAD_INPUT, PARTIAL, INTERRUPTED = 2, 3, 130
 """Exit codes: nothing was done; done, with findings or with files left out; stopped by Ctrl-C."""
@@ -49,6 +49,14 @@ def telling(rest: str) -> Iterator[Callable[[str], None]]:
     finally:
         if count > _SHOWN:
             err.print(f"{count - _SHOWN} more warnings{escape(rest)}", highlight=False, soft_wrap=True)
+
+
+def names(values: list[str] | None) -> list[str] | None:
+    """An option's words, which may be repeated or joined by commas."""
+    words = [word.strip() for value in values or () for word in value.split(",")]
+    if any(word.startswith("-") or not word for word in words):
+        raise typer.BadParameter("it wants a name, or several with commas")
+    return words or None
 
 
 def example(*lines: str) -> str:

@@ -1,4 +1,4 @@
-"""What the terminal shows while work goes on: progress bars, one line per epoch, tables."""
+"""What a terminal, or a notebook, shows while work goes on: progress bars, one line per epoch, tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -20,6 +21,9 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from lesionseg.cells import Cell, CellProgress, cell_console
+from lesionseg.training.watch import is_first_process
 
 if TYPE_CHECKING:
     from lesionseg.data.audit import Audit
@@ -35,11 +39,27 @@ __all__ = [
     "catalogue_table",
     "counter",
     "epoch_line",
+    "live_console",
     "training_bar",
 ]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _NAMED = 3
+
+
+def live_console() -> Console:
+    """Where progress goes that is asked for in Python: the terminal, or the notebook's cell."""
+    # Of several training processes, the first speaks.
+    console = Console(quiet=not is_first_process())
+    return cell_console() if console.is_jupyter else console
+
+
+def _progress(*columns: ProgressColumn, console: Console) -> Progress:
+    return (
+        CellProgress(*columns, console=console)
+        if isinstance(console.file, Cell)
+        else Progress(*columns, console=console)
+    )
 
 
 @contextmanager
@@ -53,7 +73,7 @@ def counter(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with _progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
@@ -69,7 +89,7 @@ def byte_counter(console: Console) -> Iterator[Callable[[str, int, int | None], 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with _progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
         def on_bytes(name: str, done: int, total: int | None) -> None:
@@ -92,7 +112,7 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with _progress(*columns, console=console) as progress:
         task = progress.add_task(f"{name}: reading", total=None, numbers="", visible=False)
         epochs, dice = 0, ""
 

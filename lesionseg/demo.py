@@ -53,7 +53,11 @@ def run_demo(output: Path, out: Console) -> None:
     out.print(render_terminal(results))
     with console.counter(out, "predicting") as progress:
         predicted = api.predict(
-            folders.test_images, runs[-1], output / "predictions", PredictOptions(overlay=True), progress=progress
+            folders.test_images,
+            runs[-1],
+            output / "predictions",
+            PredictOptions(overlays=("contour",)),
+            progress=progress,
         )
     out.print(
         f"\n[bold]Look at[/bold] {escape(str(files.html))} (the comparison),\n"

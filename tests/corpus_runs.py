@@ -90,7 +90,9 @@ def _copied(folder: Path, *, whole: bool) -> Found:
 
 def _hidden_metadata(folder: Path) -> Found:
     """What the outputs of a photo with EXIF, ICC profile and comment still hold of them."""
-    predict_folder(folder / "in", RedChannel(), folder / "out", PredictOptions(overlay=True, save_probabilities=True))
+    predict_folder(
+        folder / "in", RedChannel(), folder / "out", PredictOptions(overlays=("contour",), save_probabilities=True)
+    )
     outputs = b"".join(path.read_bytes() for path in (folder / "out").iterdir() if path.suffix != ".csv")
     return Found([word for word in (b"Dr. Private", b"Exif", b"ICC_PROFILE", b"iCCP", b"eXIf") if word in outputs])
 

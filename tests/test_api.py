@@ -70,6 +70,9 @@ def test_compare_writes_a_report_of_one_run(run: Path, tmp_path: Path) -> None:
     results, files = api.compare([run], tmp_path / "report")
     assert [result.name for result in results] == ["one"]
     assert files.html.is_file()
+    again, files = api.compare(str(run), str(tmp_path / "other"), formats="md")
+    assert [result.name for result in again] == ["one"]
+    assert files.documents == (tmp_path / "other/report.md",)
 
 
 def test_unknown_split_names_the_known(run: Path) -> None:

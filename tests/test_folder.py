@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,41 +13,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from red_channel import RedChannel, save, tree
 
 from lesionseg.data.images import read_mask, read_probability
 from lesionseg.errors import ConfigError, DataError, OutputError
-from lesionseg.inference.folder import PredictOptions, list_photos, predict_folder
-from lesionseg.inference.journal import COLUMNS, PARTIAL, TABLE
+from lesionseg.inference.folder import PredictOptions, predict_folder
+from lesionseg.inference.journal import COLUMNS, TABLE
+from lesionseg.inference.measurements import Measuring
+from lesionseg.inference.photos import list_photos
 
-SIZE = 32
-
-
-class RedChannel:
-    """A predictor without a network: the probability is the photo's red channel."""
-
-    name, checkpoint, sha256, height, width = "red", "epoch-0001", "a" * 64, SIZE, SIZE
-
-    def __init__(self, sha256="a" * 64, before=lambda calls: None):
-        self.sha256, self.before, self.calls = sha256, before, 0
-
-    def infer(self, batch):
-        assert batch.shape == (1, SIZE, SIZE, 3)
-        self.calls += 1
-        self.before(self.calls)
-        return batch[..., 0].astype(np.float32) / 255
-
-
-def picture(seed=0, height=48, width=64):
-    """Dark skin colours, and a box in which the red channel is strong."""
-    pixels = np.random.default_rng(seed).integers(0, 90, (height, width, 3)).astype(np.uint8)
-    pixels[height // 4 : height // 2, width // 4 : width // 2, 0] = 240
-    return pixels
-
-
-def save(path, seed=0, **size):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture(seed, **size)).save(path, "JPEG" if path.suffix.lower() == ".jpg" else "PNG")
-    return path
+JOURNAL = "predictions.jsonl"
 
 
 def rows_of(path):
@@ -54,8 +30,9 @@ def rows_of(path):
         return list(csv.DictReader(file, strict=True))
 
 
-def tree(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def records_of(path):
+    """The whole lines of a journal after its first."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[1:-1]]
 
 
 def stamps(folder):
@@ -119,12 +96,12 @@ def test_the_table_says_what_the_files_hold(source, output):
 
 def test_the_inputs_are_left_alone(source, output):
     before = stamps(source)
-    predict_folder(source, RedChannel(), output, PredictOptions(overlay=True))
+    predict_folder(source, RedChannel(), output, PredictOptions(overlays=("contour",)))
     assert stamps(source) == before
 
 
 def test_all_outputs(source, output):
-    options = PredictOptions(format="nifti", overlay=True, save_probabilities=True)
+    options = PredictOptions(formats=("nifti",), overlays=("contour",), save_probabilities=True)
     predict_folder(source, RedChannel(), output, options)
     assert [name for name in tree(output) if name.startswith("b_")] == [
         "b_overlay.jpg",
@@ -182,7 +159,7 @@ def test_a_photo_that_vanishes_is_recorded(source, output):
 
 
 def test_a_second_run_uses_everything_again(source, output):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     first = predict_folder(source, RedChannel(), output, options)
     before, table = stamps(output), first.table.read_bytes()
     predictor = RedChannel()
@@ -227,7 +204,7 @@ def damage_probability(source, output):
 
 @pytest.mark.parametrize("change", [change_photo, damage_mask, remove_mask, damage_overlay, damage_probability])
 def test_what_changed_is_done_again_and_nothing_else(source, output, change):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     predict_folder(source, RedChannel(), output, options)
     right = {name: (output / name).read_bytes() for name in tree(output)}
     before = stamps(output)
@@ -246,22 +223,25 @@ def test_another_model_or_threshold_or_a_new_wish_does_all_again(source, output)
     for predictor, wish in [
         (RedChannel("b" * 64), options),
         (RedChannel("b" * 64), replace(options, threshold=0.3)),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti")),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti", overlay=True)),
-        (RedChannel("b" * 64), replace(options, threshold=0.3, format="nifti", overlay=True, save_probabilities=True)),
+        (RedChannel("b" * 64), replace(options, threshold=0.3, formats=("nifti",))),
+        (RedChannel("b" * 64), replace(options, threshold=0.3, formats=("nifti",), overlays=("contour",))),
+        (
+            RedChannel("b" * 64),
+            replace(options, threshold=0.3, formats=("nifti",), overlays=("contour",), save_probabilities=True),
+        ),
     ]:
         result = predict_folder(source, predictor, output, wish)
         assert (result.done, result.reused, predictor.calls) == (4, 0, 4)
-    fewer = predict_folder(source, RedChannel("b" * 64), output, replace(options, threshold=0.3, format="nifti"))
+    fewer = predict_folder(source, RedChannel("b" * 64), output, replace(options, threshold=0.3, formats=("nifti",)))
     assert (fewer.done, fewer.reused) == (0, 4)
 
 
 def test_an_overlay_never_outlives_its_model(source, output):
-    predict_folder(source, RedChannel(), output, PredictOptions(overlay=True))
+    predict_folder(source, RedChannel(), output, PredictOptions(overlays=("contour",)))
     old = (output / "b_overlay.jpg").read_bytes()
     predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2))
     assert (output / "b_overlay.jpg").read_bytes() != old
-    result = predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2, overlay=True))
+    result = predict_folder(source, RedChannel("b" * 64), output, PredictOptions(threshold=0.2, overlays=("contour",)))
     assert result.reused == 4
 
 
@@ -284,24 +264,24 @@ predict_folder(Path(sys.argv[1]), Dying(), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("torn", ["", "z/25.png,64,48,3", '"z/25\nz.p', "z/25.png,64," + "1," * 11 + "o"])
+@pytest.mark.parametrize("torn", ["", '{"file": "z/25.png", "wid', "\0" * 5000, '{"file": "z/25.png"}\n', "[]\n7\n"])
 def test_a_killed_run_goes_on_where_it_was(source, output, torn):
     for number in range(26):
         save(source / "z" / f"{number:02}.png", number)
     code = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), source, output], check=False).returncode
     assert code == 9
     assert not (output / TABLE).exists()
-    recorded = rows_of(output / PARTIAL)
+    recorded = records_of(output / JOURNAL)
     masks = [name for name in tree(output) if name.endswith("_segmentation.png") and "/." not in name]
     assert 6 <= len(recorded) <= len(masks) <= 14
     # The kill may also have torn the last row.
-    with (output / PARTIAL).open("ab") as file:
+    with (output / JOURNAL).open("ab") as file:
         file.write(torn.encode())
     predictor = RedChannel()
     result = predict_folder(source, predictor, output)
     assert (result.reused, predictor.calls) == (len(recorded), 30 - len(recorded))
     assert len(rows_of(result.table)) == 30
-    assert not (output / PARTIAL).exists()
+    assert not (output / JOURNAL).exists()
 
 
 def test_an_interrupted_run_records_all_that_it_wrote(source, output):
@@ -316,7 +296,7 @@ def test_an_interrupted_run_records_all_that_it_wrote(source, output):
         predict_folder(source, RedChannel(), output, progress=stop)
     written = [name for name in tree(output) if name.endswith("_segmentation.png")]
     assert 5 <= len(written) < 30
-    assert len(rows_of(output / PARTIAL)) == len(written)
+    assert len(records_of(output / JOURNAL)) == len(written)
     # Stopped a second time before the old rows were reached, it still knows them.
     with pytest.raises(KeyboardInterrupt):
         predict_folder(source, RedChannel(), output, progress=lambda done, total: stop(5, total))
@@ -357,14 +337,14 @@ def test_an_output_folder_around_the_photos_is_refused(source, place):
 
 
 def test_outputs_inside_the_source_are_never_photos(source):
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     for name, reused in (("out", 0), ("out", 4), ("other/out", 0)):
         result = predict_folder(source, RedChannel(), source / name, options)
         assert (result.done + result.reused, result.reused) == (4, reused)
     # Not even when nothing in it says what it is.
     (source / "out" / TABLE).unlink()
     (source / "way").symlink_to(source / "out")
-    assert len(list_photos(source, source / "out")) == 4
+    assert len(list_photos(source, source / "out").names) == 4
 
 
 def test_what_is_no_photo_is_left_out(source, output):
@@ -373,7 +353,7 @@ def test_what_is_no_photo_is_left_out(source, output):
     save(source / "more" / "Y.PNG")
     (source / "more" / "up").symlink_to(source)
     (source / "linked").symlink_to(source / "clinic 1" / "deep")
-    names = [photo.file.as_posix() for photo in list_photos(source, output)]
+    names = list_photos(source, output).names
     assert names == sorted(names)
     assert set(names) == {"a.png", "b.jpg", "clinic 1/a.jpg", "clinic 1/deep/ü.png", "linked/ü.png", "more/Y.PNG"}
 
@@ -483,3 +463,32 @@ def test_wrong_options_come_before_any_work(source, output):
     with pytest.raises(ConfigError):
         predict_folder(source, RedChannel(), output, PredictOptions(threshold=2))
     assert not output.exists()
+
+
+def test_every_form_is_written_and_found_again(source, output):
+    options = PredictOptions(
+        formats=("png", "nifti", "rle", "geojson", "svg"), overlays=("contour", "heat", "focus", "strip")
+    )
+    rows = rows_of(predict_folder(source, RedChannel(), output, options).table)
+    assert [name for name in tree(output) if name.startswith("b_")] == sorted(
+        f"b{ending}" for ending in options.endings.values()
+    )
+    row = next(row for row in rows if row["file"] == "b.jpg")
+    for kind, ending in options.endings.items():
+        assert row[f"{kind}_sha256"] == hashlib.sha256((output / f"b{ending}").read_bytes()).hexdigest()
+    assert predict_folder(source, RedChannel(), output, options).reused == 4
+    (output / "b_heat.jpg").unlink()
+    assert predict_folder(source, RedChannel(), output, options).done == 1
+
+
+def test_measurements_are_in_the_table(source, output):
+    rows = rows_of(predict_folder(source, RedChannel(), output).table)
+    assert all(float(row["perimeter_px"]) > 0 and row["lesion_l"] == row["area_mm2"] == "" for row in rows)
+    more = PredictOptions(measuring=Measuring(more=True, mm_per_pixel=0.1))
+    result = predict_folder(source, RedChannel(), output, more)
+    assert result.done == 4
+    for row in rows_of(result.table):
+        assert float(row["area_mm2"]) == pytest.approx(float(row["area_px"]) / 100, rel=1e-5)
+        assert (row["mm_source"], row["options"]) == ("given", "bits=8 measure mm_per_pixel=0.1")
+        assert 0 <= float(row["lesion_l"]) <= 100
+    assert predict_folder(source, RedChannel(), output, more).reused == 4

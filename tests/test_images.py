@@ -1,6 +1,7 @@
 """Photos and masks decoded: every mode, scaled decoding, and damage."""
 
 import contextlib
+import io
 import os
 import time
 import tracemalloc
@@ -207,3 +208,17 @@ def test_grey_filled_up_in_front_of_an_end_marker_is_told() -> None:
     assert decode_photo(whole, "x").warnings == ()
     photo = decode_photo(encoded(np.full((64, 64, 3), 128, np.uint8), "JPEG"), "x")
     assert "middle grey" in photo.warnings[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(90, 130), (801, 1203), (1300, 700)])
+def test_fitted_decoding_is_decoding_and_fitting(orientation: int, shape: tuple[int, int]) -> None:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    pixels = np.stack((rows % 251, columns % 241, (rows + columns) % 239), axis=-1).astype(np.uint8)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, "JPEG", exif=exif)
+    whole = decode_photo(buffer.getvalue(), "x.jpg", at_least=(128, 192))
+    fitted = images.decode_fitted(buffer.getvalue(), "x.jpg", 64, 96)
+    assert (fitted.width, fitted.height) == (whole.width, whole.height)
+    np.testing.assert_array_equal(fitted.pixels, images.fit_photo(whole, 64, 96))

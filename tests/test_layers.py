@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import lesionseg
 PACKAGE = Path(lesionseg.__file__).parent
 # From the ground up. A module may import from its own floor and from those below, however deep inside a function.
 FLOORS = (
-    ("__init__", "errors", "records", "config", "tables", "pages"),
+    ("__init__", "errors", "records", "config", "tables", "pages", "cells"),
     ("data",),
     ("evaluation",),
     ("models",),
@@ -23,9 +24,10 @@ FLOORS = (
     ("inference",),
     ("export",),
     ("app",),
-    ("api", "api_scoring"),
-    # Terminal output, for the two below alone.
-    ("console", "cli_parts"),
+    # What people see while work goes on.
+    ("console",),
+    ("api", "api_data", "api_parts", "api_scoring"),
+    ("cli_parts",),
     ("demo", "cli_data", "cli_app"),
     ("cli", "__main__"),
 )
@@ -140,8 +142,21 @@ def test_nothing_imports_in_a_circle() -> None:
         visit(name, ())
 
 
-def test_the_console_is_for_the_terminal_alone() -> None:
-    assert {name for name, tree in SOURCES.items() if "console" in own_imports(tree)} <= {"cli", "cli_data", "demo"}
+def test_the_console_is_for_commands_and_for_who_asks_for_progress() -> None:
+    users = {name for name, tree in SOURCES.items() if "console" in own_imports(tree)}
+    assert users <= {"cli", "cli_data", "demo", "api", "api_parts"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_package_takes_nothing_from_its_own_top_that_is_fetched_later(name: str) -> None:
+    # Such an import would climb the house unseen.
+    taken = {
+        alias.name
+        for node in import_nodes(SOURCES[name])
+        if isinstance(node, ast.ImportFrom) and node.module == "lesionseg"
+        for alias in node.names
+    }
+    assert taken - SOURCES.keys() - {"data"} <= {"RESEARCH_USE", "__version__"}
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("evaluation") or name in WITHOUT_TORCH])
@@ -216,6 +231,40 @@ def test_listed_names_exist_once(name: str) -> None:
     assert [entry for entry in names if not hasattr(module, entry)] == []
 
 
+def test_the_top_of_the_package_offers_the_public_functions() -> None:
+    functions = {"audit", "compare", "evaluate", "load", "pair", "predict", "split", "synth", "train"}
+    assert set(lesionseg.__all__) == functions | {"LesionsegError", "PredictOptions", "RESEARCH_USE", "__version__"}
+    assert set(lesionseg.__all__) <= set(dir(lesionseg))
+    # A module of the same name would take a function's place once it is imported.
+    assert {name.split(".")[0] for name in SOURCES} & functions == set()
+    assert all(
+        getattr(lesionseg, name) is getattr(importlib.import_module("lesionseg.api"), name) for name in functions
+    )
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        lesionseg.trian  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_type_checkers_and_run_time_agree_on_the_top() -> None:
+    seen = {
+        alias.name
+        for node in SOURCES["__init__"].body
+        if is_type_checking(node)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.ImportFrom)
+        for alias in inner.names
+    }
+    assert seen | {"RESEARCH_USE", "__version__"} == set(lesionseg.__all__)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(lesionseg.__all__) - {"LesionsegError", "PredictOptions", "RESEARCH_USE", "__version__"})
+)
+def test_public_functions_take_text_for_paths(name: str) -> None:
+    hints = inspect.get_annotations(getattr(lesionseg, name))
+    assert "return" in hints
+    assert [argument for argument, hint in hints.items() if argument != "return" and "Path" in hint.split(" | ")] == []
+
+
 # --- weight -----------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +280,12 @@ def test_the_command_line_starts_light() -> None:
     assert "lesionseg.errors" in loaded
     heavy = HEAVY | {"numpy", "pandas", "scipy", "matplotlib", "PIL", "nibabel", "pydantic"}
     assert loaded & heavy == set()
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    ours = loaded_after("import lesionseg")
+    assert {name for name in ours if name.startswith("lesionseg")} == {"lesionseg"}
+    assert ours & (HEAVY | {"numpy", "importlib.metadata", "typer", "rich"}) == set()
 
 
 def test_light_modules_load_no_torch() -> None:

@@ -84,7 +84,7 @@ def test_photos_bring_pictures_and_traits(tiny, tool: Path, tmp_path: Path) -> N
 def test_probability_maps_and_the_outputs_of_predict(tiny, run: Path, tmp_path: Path) -> None:
     from lesionseg.inference.folder import PredictOptions
 
-    options = PredictOptions(overlay=True, save_probabilities=True)
+    options = PredictOptions(overlays=("contour",), save_probabilities=True)
     api.predict(tiny.folders.test_images, run, tmp_path / "out", options)
     own = api.evaluate(run)
     told: list[str] = []

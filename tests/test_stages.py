@@ -75,8 +75,10 @@ def test_an_exif_turned_photo_is_upright_in_every_output():
     assert (decoded.width, decoded.height) == (40, 80)
     # A turn by 90 degrees clockwise brings the left side to the top.
     assert decoded.pixels[:4].mean() < 60 < decoded.pixels[-4:].mean()
+    pictures = ("_segmentation.png", "_probability.png", "_overlay.jpg", "_heat.jpg", "_focus.jpg")
     encoded = encode(decoded, np.ones((32, 32), np.float32), 0.5, OUTPUTS)
-    assert {pixels_of(d).shape[:2] for e, d in encoded.files.items() if not e.endswith(".gz")} == {(80, 40)}
+    assert b'viewBox="0 0 40 80"' in encoded.files["_segmentation.svg"]
+    assert {pixels_of(d).shape[:2] for e, d in encoded.files.items() if e in pictures} == {(80, 40)}
 
 
 def test_a_damaged_photo_is_named():
@@ -155,7 +157,7 @@ def test_infer_asks_for_one_photo_at_a_time():
 
 def test_wrong_options_are_refused():
     with pytest.raises(ConfigError, match=r"'gif'.*\n.*png, nifti"):
-        PredictOptions(format="gif")
+        PredictOptions(formats=("gif", "png", "bmp"))
     for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="threshold"):
             PredictOptions(threshold=threshold)
@@ -163,7 +165,7 @@ def test_wrong_options_are_refused():
 
 def test_endings_are_those_asked_for():
     assert dict(PredictOptions().endings) == {"mask": "_segmentation.png"}
-    everything = PredictOptions(format="nifti", overlay=True, save_probabilities=True).endings
+    everything = PredictOptions(formats=("nifti",), overlays=("contour",), save_probabilities=True).endings
     assert list(everything.values()) == ["_segmentation.nii.gz", "_probability.png", "_overlay.jpg"]
     assert set(everything.values()) <= set(OUTPUTS)
 
@@ -198,3 +200,12 @@ def test_overlapped_drops_no_error():
         for result in overlapped(pool, work, range(10), 4):
             seen.append(result)  # noqa: PERF402
     assert seen == [0, 1]
+
+
+def test_bits_of_a_mask():
+    assert PredictOptions(bits=1).settings == "bits=1"
+    assert PredictOptions(format="nifti", bits=1).settings == ""
+    with pytest.raises(ConfigError, match="2 bits"):
+        PredictOptions(bits=2)
+    encoded = encode(decoded_photo(50, 70), np.full((32, 32), 0.9, np.float32), 0.5, OUTPUTS, bits=1)
+    assert Image.open(io.BytesIO(encoded.files["_segmentation.png"])).mode == "1"

@@ -5,6 +5,8 @@ import io
 import os
 import stat
 import threading
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from lesionseg.data.writing import (
     encode_mask_png,
     encode_probability_png,
     write_atomic,
+    write_whole,
 )
 from lesionseg.errors import OutputError
 
@@ -131,3 +134,52 @@ def test_readers_only_ever_see_whole_files(tmp_path: Path) -> None:
         assert path.read_bytes() in contents
     assert path.read_bytes() in contents
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.bin"]
+
+
+@pytest.mark.parametrize("bits", [8, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (767, 1022), (3, 20_000), (2100, 1000)])
+def test_mask_pngs_of_any_size_are_whole(bits: int, shape: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random(shape) < 0.3
+    data = encode_mask_png(mask, bits)
+    # The strict way: every checksum, and nothing behind the last row.
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.verify()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.mode == {8: "L", 1: "1"}[bits]
+        np.testing.assert_array_equal(np.asarray(picture).astype(bool), mask)
+    chunks = data.split(b"IDAT")[1].split(b"IEND")[0][:-8]
+    packer = zlib.decompressobj()
+    rows = packer.decompress(chunks)
+    assert packer.eof
+    assert packer.unused_data == b""
+    assert len(rows) == shape[0] * (1 + -(-shape[1] * bits // 8))
+
+
+def test_a_result_is_whole_or_not_there(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    write_whole(tmp_path / "new" / "a.png", b"one", scratch)
+    write_whole(tmp_path / "new" / "a.png", b"two", scratch)
+    assert (tmp_path / "new" / "a.png").read_bytes() == b"two"
+    (tmp_path / "new" / "folder.png").mkdir()
+    with pytest.raises(OutputError, match=r"folder\.png cannot be written"):
+        write_whole(tmp_path / "new" / "folder.png", b"three", scratch)
+    assert not list(scratch.iterdir())
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "new" / "a.png").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_file_in_pieces_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_atomic(path, iter([b"a,", b"b\n"]))
+    assert path.read_bytes() == b"a,b\n"
+
+    def broken() -> Iterator[bytes]:
+        yield b"c"
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        write_atomic(path, broken())
+    assert path.read_bytes() == b"a,b\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]

@@ -26,6 +26,7 @@ __all__ = [
     "illuminate",
     "noise",
     "photograph",
+    "ruler_lines",
     "smoothstep",
     "unit",
 ]
@@ -152,16 +153,25 @@ def _hair(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
     return draw_hair(photo, rng)
 
 
-def _ruler(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
-    height, width = mask.shape
-    scale = unit(mask.shape)
+def ruler_lines(shape: tuple[int, ...], rng: np.random.Generator) -> list[tuple[Points, float]]:
+    """The ticks of a ruler along one side of a photo, straight or bent, every fifth longer.
+
+    Args:
+        shape: H, W.
+        rng: the only source of randomness.
+
+    Returns:
+        Foot and end, and width in pixels, of each tick, in their order along the ruler.
+    """
+    height, width = shape[:2]
+    scale = unit(shape)
     upright, far = rng.random() < 0.5, rng.random() < 0.5
     step, tick = rng.uniform(4, 13) * scale, rng.uniform(2.5, 7) * scale
     slant = rng.normal(0, 0.25) if rng.random() < 0.6 else 0.0
     along, across = (height, width) if upright else (width, height)
     margin, curvature = rng.uniform(0.01, 0.12) * across, rng.normal(0, 0.4)
     first, last = sorted(rng.uniform(-0.1, 1.1, 2) * along)
-    lines = []
+    lines: list[tuple[Points, float]] = []
     for index in range(int(max(last - first, 6 * step) / step)):
         position = first + index * step
         relative = position / along - 0.5
@@ -170,6 +180,11 @@ def _ruler(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
         ends = [(base, position), (base + size, position - slant * size)]
         ends = [(across - a, b) for a, b in ends] if far else ends
         lines.append((ends if upright else [(b, a) for a, b in ends], rng.uniform(0.5, 0.8) * scale))
+    return lines
+
+
+def _ruler(photo: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
+    lines = ruler_lines(mask.shape, rng)
     cover = _strokes(photo.shape, lines) * np.float32(rng.uniform(0.6, 1.0))
     return _blend(photo, cover, np.full(3, 0.02, np.float32))
 

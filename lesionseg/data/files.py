@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from pathlib import Path
@@ -11,7 +10,10 @@ from pathlib import Path
 from lesionseg.data.containers import has_end
 from lesionseg.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "is_companion", "read_bytes"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "AnyPath", "as_path", "is_companion", "read_bytes"]
+
+AnyPath = str | Path
+"""A path as people write it; ``~`` is the home folder."""
 
 _READ_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
 # Common among photos, and refused by name instead of passed over.
@@ -23,16 +25,23 @@ MAX_BYTES = 256 * 2**20
 """Larger files are refused before they are read."""
 
 # Hidden files, what macOS and Windows leave in folders, and ISIC 2017's companion pictures.
-_COMPANION = re.compile(r"^(\.|thumbs\.db$|desktop\.ini$)|_superpixels\.", re.IGNORECASE)
+_SYSTEM, _COMPANION = ("thumbs.db", "desktop.ini"), "_superpixels."
 
 # Seconds for which a file without an end counts as one that is being copied, and until it is looked at again.
 _YOUNG = 2.0
 _PAUSE = 0.3
 
 
+def as_path(path: AnyPath) -> Path:
+    """A ``Path`` of what may be a ``str``."""
+    # Path.expanduser raises where there is no such user; a folder may be called so.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def is_companion(name: str) -> bool:
     """Whether a file name says that it is no data: hidden, the system's, or a companion of a photo."""
-    return _COMPANION.search(name) is not None
+    name = name.lower()
+    return name.startswith(".") or _COMPANION in name or name in _SYSTEM
 
 
 def read_bytes(path: Path) -> bytes:

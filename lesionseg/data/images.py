@@ -49,6 +49,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "DecodedPhoto",
+    "decode_fitted",
     "decode_mask",
     "decode_photo",
     "encode_jpeg",
@@ -206,6 +207,17 @@ def _check_tail(image: Image.Image, source: Container, name: str) -> tuple[str, 
     return ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A decoded photo as Pillow holds it; otherwise as ``DecodedPhoto``."""
+
+    image: Image.Image
+    width: int
+    height: int
+    box: Box
+    warnings: tuple[str, ...]
+
+
 def decode_photo(
     data: bytes, name: str, *, at_least: tuple[int, int] | None = None, like: tuple[int, int] | None = None
 ) -> DecodedPhoto:
@@ -222,6 +234,27 @@ def decode_photo(
     Raises:
         ImageError: it cannot be decoded in full, or it is too large or too small.
     """
+    opened = _open_photo(data, name, at_least, like)
+    with _decoding(name):
+        pixels = np.asarray(opened.image)
+    return DecodedPhoto(pixels, opened.width, opened.height, opened.box, opened.warnings)
+
+
+def decode_fitted(
+    data: bytes, name: str, height: int, width: int, *, like: tuple[int, int] | None = None
+) -> DecodedPhoto:
+    """Decodes a photo at a model's input size, ``uint8 height width 3``.
+
+    The same pixels as of ``fit_photo(decode_photo(...))``, at least twice the input's size being decoded, without
+    copies of the larger picture. Arguments and errors are those of ``decode_photo``.
+    """
+    opened = _open_photo(data, name, (2 * height, 2 * width), like)
+    with _decoding(name):
+        pixels = _fit(opened.image, height, width, opened.box)
+    return DecodedPhoto(pixels, opened.width, opened.height, (0.0, 0.0, float(width), float(height)), opened.warnings)
+
+
+def _open_photo(data: bytes, name: str, at_least: tuple[int, int] | None, like: tuple[int, int] | None) -> _Opened:
     source = _look_over(data, name)
     orientation, warnings = choose_orientation(source, like)
     with _decoding(name):
@@ -237,9 +270,8 @@ def decode_photo(
         if orientation > 1:
             box = turn_box(box, image.size, orientation)
             image = image.transpose(UPRIGHT[orientation])
-        pixels = np.asarray(image)
     width, height = (source.height, source.width) if orientation >= 5 else (source.width, source.height)
-    return DecodedPhoto(pixels, width, height, box, warnings)
+    return _Opened(image, width, height, box, warnings)
 
 
 def read_image(path: Path) -> RgbImage:
@@ -342,5 +374,8 @@ def fit_photo(photo: DecodedPhoto, height: int, width: int) -> RgbImage:
 
     The one way from a file to a model, in training and in inference alike.
     """
-    picture = Image.fromarray(photo.pixels)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=photo.box))
+    return _fit(Image.fromarray(photo.pixels), height, width, photo.box)
+
+
+def _fit(picture: Image.Image, height: int, width: int, box: Box) -> RgbImage:
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))

@@ -1,66 +1,262 @@
-"""The rows of ``predictions.csv``, and the journal that keeps them safe while a run goes on."""
+"""What became of each photo: a journal while a run goes on, and the table that it becomes.
+
+The journal is a file of JSON lines that only ever grows: a line is written as soon as a photo's outputs are in place,
+and holds their hashes. Nothing waits for the disk, so a power cut may take lines, or bytes of outputs; a run that goes
+on compares every output with its hash, and does again what is not as it was. Memory holds one number for each photo.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
+import json
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 from lesionseg.data.images import write_atomic
-from lesionseg.errors import OutputError
-from lesionseg.tables import encode_table
+from lesionseg.errors import ConfigError, OutputError
+from lesionseg.inference.measurements import MEASURES
+from lesionseg.inference.stages import ENDINGS
+from lesionseg.tables import encode_table, safe_cell
 
-__all__ = ["COLUMNS", "PARTIAL", "TABLE", "Row", "journal", "read_rows"]
+__all__ = [
+    "COLUMNS",
+    "TABLE",
+    "Journal",
+    "Part",
+    "Row",
+    "encode_rows",
+    "is_table",
+    "journal_path",
+    "read_table",
+    "table_path",
+]
 
 TABLE = "predictions.csv"
-PARTIAL = "predictions.partial.csv"
 COLUMNS = (
-    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "seconds"),
-    *("model_sha256", "photo_sha256", "mask_sha256", "probability_sha256", "overlay_sha256"),
-    *("threshold", "status", "error"),
+    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", *MEASURES, "seconds"),
+    *("model_sha256", "photo_sha256", *(f"{kind}_sha256" for kind in ENDINGS)),
+    *("threshold", "options", "status", "error"),
 )
 """Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
 
 Row = Mapping[str, str]
+"""Of ``COLUMNS``; those that are missing are empty."""
+
+_NAME = re.compile(r"predictions(\.part-\d+-of-\d+)?\.(csv|jsonl)")
+_FIRST_LINE = b'{"lesionseg": "predictions", "version": 1}\n'
+_FIRST_CELLS = ",".join(COLUMNS[:4]).encode()
+_CHUNK = 1000
 
 
-def read_rows(path: Path) -> dict[str, dict[str, str]]:
-    """File cell -> row, up to where a table is torn; nothing where there is no table."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A share of a folder's photos, for one of several processes or machines.
+
+    Attributes:
+        number: from 1.
+        count: how many parts there are.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ConfigError(
+                f"there is no part {self.number} of {self.count}", fix="number the parts from 1 to their number"
+            )
+
+    def __str__(self) -> str:
+        return f"part-{self.number}-of-{self.count}"
+
+
+def table_path(folder: Path, part: Part | None) -> Path:
+    """The table of a run, or of a part."""
+    return folder / (f"predictions.{part}.csv" if part else TABLE)
+
+
+def journal_path(folder: Path, part: Part | None) -> Path:
+    """The journal of a run, or of a part; it is there from the run's beginning to its end."""
+    return table_path(folder, part).with_suffix(".jsonl")
+
+
+def is_table(folder: str, name: str) -> bool:
+    """Whether a file is a table or journal of this program, and its folder thus one of results."""
+    if not _NAME.fullmatch(name):
+        return False
+    with suppress(OSError), Path(folder, name).open("rb") as file:
+        head = file.read(200).removeprefix(b"\xef\xbb\xbf")
+        return head.startswith((_FIRST_LINE, _FIRST_CELLS))
+    return False
+
+
+class Journal:
+    """What became of the photos of a run, or of a part.
+
+    An earlier run's journal is gone on with; where there is none, the earlier run's table is where it starts from.
+
+    Args:
+        folder: of the outputs; it exists.
+        names: the photos, sorted.
+        part: which share of a folder's photos these are.
+
+    Raises:
+        OutputError: a file cannot be read or written, or is not one of this program.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], part: Part | None = None) -> None:
+        self.path, self.table = journal_path(folder, part), table_path(folder, part)
+        self._names, self._lock = names, threading.Lock()
+        self._places = array("q", [-1]) * len(names)
+        sources = [path for path in (self.table, folder / TABLE) if path.exists()]
+        try:
+            for table in sources:
+                next(read_table(table), None)
+            if not self._has_begun():
+                rows = read_table(sources[0]) if sources else iter(())
+                write_atomic(self.path, self._first_lines(rows))
+            self._append, self._read = self.path.open("r+b", buffering=0), self.path.open("rb")
+        except OSError as error:
+            raise _unusable(error, self.path) from error
+        self._size = self._index(self._read)
+        self._append.truncate(self._size)
+        self._append.seek(self._size)
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._append.close()
+        self._read.close()
+
+    def __getitem__(self, index: int) -> Row | None:
+        """The last row of a photo, by its place among the names; None where there is none."""
+        with self._lock:
+            return self._row(index)
+
+    def add(self, index: int, row: Row) -> None:
+        """Records what became of a photo, from any thread.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        line = json.dumps(row).encode() + b"\n"
+        with self._lock:
+            try:
+                written = self._append.write(line)
+            except OSError as error:
+                raise _unusable(error, self.path) from error
+            if written != len(line):
+                raise OutputError(f"{self.path} cannot be written: no space left", fix="free some space")
+            self._places[index] = self._size
+            self._size += written
+
+    def finish(self, skipped: Sequence[str]) -> Path:
+        """Writes the table, sorted by file, and removes the journal.
+
+        Args:
+            skipped: companion and system files, sorted.
+        """
+        write_atomic(self.table, encode_rows(self._all(skipped)))
+        self.close()
+        self.path.unlink(missing_ok=True)
+        return self.table
+
+    def _all(self, skipped: Sequence[str]) -> Iterator[Row]:
+        waiting = 0
+        for index, name in enumerate(self._names):
+            while waiting < len(skipped) and skipped[waiting] < name:
+                yield _skipped(skipped[waiting])
+                waiting += 1
+            row = self[index]
+            if row is not None:
+                yield row
+        yield from map(_skipped, skipped[waiting:])
+
+    def _row(self, index: int) -> Row | None:
+        if self._places[index] < 0:
+            return None
+        self._read.seek(self._places[index])
+        return _parse(self._read.readline())
+
+    def _has_begun(self) -> bool:
+        if not self.path.exists():
+            return False
+        with self.path.open("rb") as file:
+            first = file.readline()
+        if first != _FIRST_LINE:
+            raise _foreign(self.path, "journal")
+        return True
+
+    def _first_lines(self, rows: Iterable[Row]) -> Iterator[bytes]:
+        yield _FIRST_LINE
+        # Cells that a spreadsheet would misread differ from the names.
+        odd = {cell: name for name in self._names if (cell := safe_cell(name)) != name}
+        for row in rows:
+            yield json.dumps({**row, "file": odd.get(row["file"], row["file"])}).encode() + b"\n"
+
+    def _index(self, lines: IO[bytes]) -> int:
+        """Notes where each photo's last row is; gives where the last whole line ends."""
+        place = 0
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            row = _parse(line)
+            if row is not None:
+                index = bisect_left(self._names, row["file"])
+                if index < len(self._names) and self._names[index] == row["file"]:
+                    self._places[index] = place
+            place += len(line)
+        return place
+
+
+def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
+    """The bytes of a table, piece by piece."""
+    yield encode_table(COLUMNS, ())
+    rows = iter(rows)
+    while chunk := list(islice(rows, _CHUNK)):
+        yield encode_table(COLUMNS, chunk, header=False)
+
+
+def _skipped(name: str) -> Row:
+    return {"file": name, "status": "skipped", "error": "a companion or system file"}
+
+
+def _parse(line: bytes) -> dict[str, str] | None:
+    """A row; None for a line that is damaged."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}", fix="choose another output folder") from error
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    found = {}
-    # A run that was killed while it wrote leaves half a row; that photo is done again.
-    with suppress(csv.Error):
-        header = next(rows, list(COLUMNS))
-        if header != list(COLUMNS):
-            raise OutputError(f"{path} is not a table of this program", fix="move it, or choose another output folder")
+        row: Any = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "file" in row and "status" in row else None
+
+
+def read_table(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table, up to where it is torn."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
+        rows = csv.reader(file, strict=True)
+        if next(rows, list(COLUMNS)) != list(COLUMNS):
+            raise _foreign(path, "table")
         for cells in rows:
             if len(cells) == len(COLUMNS):
-                found[cells[0]] = dict(zip(COLUMNS, cells, strict=True))
-    return found
+                yield dict(zip(COLUMNS, cells, strict=True))
 
 
-@contextmanager
-def journal(path: Path, rows: Iterable[Row]) -> Iterator[Callable[[Row], None]]:
-    """``predictions.partial.csv`` with earlier rows; gives what adds a row to it, at once and from any thread."""
-    write_atomic(path, encode_table(COLUMNS, rows))
-    lock = threading.Lock()
-    with path.open("ab") as file:
+def _foreign(path: Path, what: str) -> OutputError:
+    return OutputError(f"{path} is not a {what} of this program", fix="move it, or choose another output folder")
 
-        def add(row: Row) -> None:
-            try:
-                with lock:
-                    file.write(encode_table(COLUMNS, [row], header=False))
-                    file.flush()
-            except OSError as error:
-                raise OutputError(f"{path} cannot be written: {error.strerror}", fix="free some space") from error
 
-        yield add
+def _unusable(error: OSError, path: Path) -> OutputError:
+    return OutputError(
+        f"{error.filename or path} cannot be used: {error.strerror}",
+        fix="free some space or make it writable; the same command goes on where it was",
+    )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lesionseg.errors import RunError
 from lesionseg.inference.batches import both_classes, require_batch, require_finite
 from lesionseg.inference.exported import INPUT, ExportInfo
+from lesionseg.inference.single import TakesPhotos
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OnnxPredictor", "load_onnx"]
 
 
-class OnnxPredictor:
+class OnnxPredictor(TakesPhotos):
     """A ``Predictor`` on ONNX Runtime's CPU kernels.
 
     Args:

@@ -17,7 +17,7 @@ from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, read_mask, read_pr
 from lesionseg.data.pairing import case_id_of, list_pictures
 from lesionseg.errors import ImageError, OutputError, PairingError
 from lesionseg.inference.scoring import Ready, evaluate_cases
-from lesionseg.inference.stages import OVERLAY_ENDING, PROBABILITY_ENDING
+from lesionseg.inference.stages import OVERLAY_ENDINGS, PROBABILITY_ENDING
 from lesionseg.records import THRESHOLD, BoolMask, Case, Probability
 
 __all__ = ["cases_of_masks", "match_predictions", "score_predictions"]
@@ -72,7 +72,7 @@ def _is_wanted(name: str, probabilities: bool) -> bool:
     # A folder that 'lesionseg predict' wrote holds all kinds side by side.
     lower = name.lower()
     other = "_segmentation." in lower if probabilities else lower.endswith(PROBABILITY_ENDING)
-    return not other and not lower.endswith(OVERLAY_ENDING)
+    return not other and not lower.endswith(tuple(OVERLAY_ENDINGS.values()))
 
 
 def _by_id(files: Sequence[Path], folder: Path) -> dict[str, Path]:

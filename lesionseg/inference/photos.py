@@ -3,110 +3,164 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import unicodedata
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
-from lesionseg.errors import DataError, OutputError
-from lesionseg.inference.journal import PARTIAL, TABLE, read_rows
+from lesionseg.errors import DataError
+from lesionseg.inference.journal import Part, is_table
 
-__all__ = ["Photo", "list_photos", "refuse_shared_names", "survey_photos"]
+__all__ = ["Listing", "list_photos", "output_stem"]
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo, and its path relative to the source folder."""
+class Listing:
+    """The photos of a folder.
 
-    path: Path
-    file: PurePath
+    Attributes:
+        folder: what the names are relative to.
+        names: of the photos, sorted, with ``/`` between folders.
+        skipped: likewise, companion and system files.
+    """
+
+    folder: Path
+    names: list[str]
+    skipped: list[str]
+
+    def path(self, name: str) -> Path:
+        """Where a file is."""
+        return self.folder / name
+
+    def share(self, part: Part | None) -> Listing:
+        """What a part has to do; it depends on nothing but each name, so that new files move no other."""
+        if part is None:
+            return self
+
+        def own(name: str) -> bool:
+            return zlib.crc32(os.fsencode(name)) % part.count == part.number - 1
+
+        return replace(self, names=list(filter(own, self.names)), skipped=list(filter(own, self.skipped)))
 
 
-def list_photos(source: Path, output: Path) -> list[Photo]:
-    """The photos of a folder and its sub-folders, sorted by relative path; or the one photo that ``source`` is.
+def list_photos(source: Path, output: Path) -> Listing:
+    """The photos of a folder and its sub-folders; or the one photo that ``source`` is.
 
-    Left out are hidden files and folders, the output folder, and output folders of earlier runs in sub-folders.
+    Left out are hidden files and folders, the output folder, and output folders of earlier runs in sub-folders. Links
+    to folders are followed, except back up into a folder they are in.
 
     Raises:
-        DataError: there is no photo, the source lies in the output folder, or a folder cannot be listed.
+        DataError: there is no photo, the source lies in the output folder, a folder cannot be listed, or photos would
+            share an output.
     """
-    return survey_photos(source, output)[0]
-
-
-def survey_photos(source: Path, output: Path) -> tuple[list[Photo], list[Photo]]:
-    """What ``list_photos`` gives, and the companion and system files beside them."""
     if not source.is_dir() and not source.is_file():
         reason = "is neither a photo nor a folder" if source.exists() else "does not exist"
         raise DataError(f"{source} {reason}", fix="pass a photo, or a folder of photos")
     # Path.resolve stumbles over links that go round in a circle.
-    real_output = Path(os.path.realpath(output))
-    if source.resolve().is_relative_to(real_output):
+    real_output = os.path.realpath(output)
+    if _is_within(os.path.realpath(source), real_output):
         raise DataError(
             f"{source} lies in the output folder {output}, so masks and photos would mix",
             fix="choose an output folder that does not hold the photos",
         )
     if source.is_file():
-        return [Photo(source, PurePath(source.name))], []
-    found = sorted(
-        (Photo(path, path.relative_to(source)) for path in _walk(source, real_output)),
-        key=lambda photo: photo.file.as_posix(),
-    )
-    photos = [photo for photo in found if not is_companion(photo.path.name)]
-    if not photos:
+        return Listing(source.parent, [source.name], [])
+    names, skipped = _walk(source, real_output)
+    if not names:
         raise DataError(f"{source} holds no photo ({', '.join(IMAGE_SUFFIXES)})", fix="pass the folder of the photos")
-    return photos, [photo for photo in found if is_companion(photo.path.name)]
+    _refuse_shared_names(names)
+    names.sort()
+    skipped.sort()
+    return Listing(source, names, skipped)
 
 
-def _walk(source: Path, output: Path) -> Iterator[Path]:
-    """Paths that look like photos, companion or system files.
+def output_stem(name: str) -> str:
+    """What the names of a photo's outputs start with, sub-folders included."""
+    return posixpath.splitext(name)[0]
 
-    Links to folders are followed, except back up into a folder they are in.
-    """
-    folders: list[tuple[Path, tuple[Path, ...]]] = [(source, ())]
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _walk(source: Path, output: str) -> tuple[list[str], list[str]]:
+    """Names of what looks like a photo, and of companion and system files."""
+    names: list[str] = []
+    skipped: list[str] = []
+    folders: list[tuple[str, tuple[str, ...]]] = [("", ())]
     while folders:
-        folder, above = folders.pop()
-        real = folder.resolve()
-        if real in above or real.is_relative_to(output) or (above and _is_output(folder)):
+        inside, above = folders.pop()
+        path = f"{source}/{inside}"
+        real = os.path.realpath(path)
+        if real in above or _is_within(real, output):
             continue
-        try:
-            entries = list(folder.iterdir())
-        except OSError as error:
-            raise DataError(
-                f"{folder} cannot be listed: {error.strerror}", fix="make it readable, or move it"
-            ) from error
-        for entry in entries:
-            odd = is_companion(entry.name)
-            if entry.is_dir():
+        before = len(names), len(skipped), len(folders)
+        for entry in _entries(path):
+            name = entry.name
+            odd = is_companion(name)
+            # The kind of each entry comes with the listing; only links are looked up.
+            if _is_folder(entry):
                 if not odd:
-                    folders.append((entry, (*above, real)))
-            elif odd or entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield entry
+                    folders.append((f"{inside}{name}/", (*above, real)))
+            elif above and name.startswith("predictions.") and is_table(path, name):
+                # An output folder of an earlier run: all of it is left out.
+                del names[before[0] :], skipped[before[1] :], folders[before[2] :]
+                break
+            elif odd:
+                skipped.append(inside + name)
+            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES:
+                names.append(inside + name)
+    return names, skipped
 
 
-def _is_output(folder: Path) -> bool:
-    with suppress(OSError, OutputError):
-        return bool(read_rows(folder / TABLE) or read_rows(folder / PARTIAL))
-    return False
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}", fix="make it readable, or move it") from error
 
 
-def refuse_shared_names(photos: Iterable[Photo]) -> None:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that goes round in a circle.
+        return False
+
+
+def _refuse_shared_names(names: Sequence[str]) -> None:
     """Makes sure that each photo has an output of its own.
 
     Raises:
         DataError: listing the photos that would share one.
     """
+    # Hashes first: of half a million names, no second copy is kept.
+    hashes = np.fromiter((hash(_output_key(name)) for name in names), np.int64, len(names))
+    values, counts = np.unique(hashes, return_counts=True)
+    suspects = set(values[counts > 1].tolist())
     sharing = defaultdict(list)
-    for photo in photos:
-        # Names that differ only in case or in Unicode composition are one name on other file systems.
-        stem = photo.file.with_suffix("").as_posix()
-        sharing[unicodedata.normalize("NFC", stem).casefold()].append(photo.file.as_posix())
-    problems = [", ".join(files) for files in sharing.values() if len(files) > 1]
+    if suspects:
+        for name in names:
+            key = _output_key(name)
+            if hash(key) in suspects:
+                sharing[key].append(name)
+    problems = [", ".join(sorted(files)) for files in sharing.values() if len(files) > 1]
     if problems:
         raise DataError(
             "these photos would share one mask file, as only the ending or upper and lower case differ",
-            problems=problems,
+            problems=sorted(problems),
             fix="rename all but one of each line, or move them to folders of their own",
         )
+
+
+def _output_key(name: str) -> str:
+    # Names that differ only in case or in Unicode composition are one name on other file systems.
+    stem = name[: name.rfind(".")]
+    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()

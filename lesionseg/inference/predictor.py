@@ -5,16 +5,19 @@ Nothing here imports torch before a torch model is loaded, so another runtime ca
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.config import DataConfig
+from lesionseg.config import DataConfig, load_config
 from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_finite
+from lesionseg.inference.single import PhotoPrediction, PhotoSource, TakesPhotos
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "TorchPredictor", "load_predictor", "load_torch"]
 
-_CHECKPOINTS = ("best", "last")
+_CHECKPOINTS = ("best", "last", "start")
 
 
 class Predictor(Protocol):
-    """What the rest of this room knows of a model."""
+    """What the rest of this room knows of a model; several threads may infer at a time."""
 
     @property
     def name(self) -> str:
@@ -74,8 +77,20 @@ class Predictor(Protocol):
         Otherwise as ``infer``.
         """
 
+    def predict(self, photo: PhotoSource, name: str | None = None) -> PhotoPrediction:
+        """The prediction of one photo at the photo's own size.
 
-class TorchPredictor:
+        Args:
+            photo: a path, the bytes of a file, or pixels as ``uint8 H W 3``, RGB.
+            name: the prediction's case id; by default the file's stem, or ``photo``.
+
+        Raises:
+            ImageError: it cannot be read or decoded, or the pixels are of another kind.
+            NonFiniteError: the model gives NaN.
+        """
+
+
+class TorchPredictor(TakesPhotos):
     """A ``Predictor`` on torch.
 
     Args:
@@ -106,7 +121,7 @@ class TorchPredictor:
         self.labels = labels
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
-        self._device = device
+        self._device, self._lock = device, Lock()
         self.model = model.eval().requires_grad_(False).to(device)
         self._net = fold_norms(self.model).to(memory_format=torch.channels_last)
 
@@ -122,7 +137,8 @@ class TorchPredictor:
         import torch
 
         require_batch(batch, self.height, self.width)
-        with torch.inference_mode():
+        # torch shares one photo among its threads; several photos at a time would only get in each other's way.
+        with self._lock, torch.inference_mode():
             # N H W 3 in memory, seen as N 3 H W, already is channels_last.
             images = torch.tensor(batch, device=self._device).permute(0, 3, 1, 2)
             logits = self._net(images).float()
@@ -139,7 +155,8 @@ def load_predictor(
 
     Args:
         run: a run folder, or an ``.onnx`` file that ``lesionseg export`` wrote, which needs no torch.
-        checkpoint: ``best`` or ``last``; an exported file holds the one that it was made from.
+        checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with; an exported
+            file holds the one that it was made from.
         device: ``auto`` (CUDA or MPS where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...; an
             exported file runs on the CPU.
         threads: CPU threads, for torch of the whole process; None leaves them as they are.
@@ -170,22 +187,38 @@ def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", thread
     place = _pick_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    model, state, sha256 = load_model(run, checkpoint)
+    model, state, sha256 = load_model(run, "last" if checkpoint == "start" else checkpoint)
     labels = _labels(state, run)
     if model.spec.classes != len(labels.names):
         raise RunError(
             f"{run}: its model has {model.spec.classes} classes, its settings {len(labels.names)}", fix="train it again"
         )
-    step = f"-step-{state.step:06d}" if state.step else ""
+    called = f"epoch-{state.epoch:04d}" + (f"-step-{state.step:06d}" if state.step else "")
+    if checkpoint == "start":
+        called = "epoch-0000"
+        model, sha256 = _untrained(state)
     return TorchPredictor(
         model,
         name=run.resolve().name,
-        checkpoint=f"epoch-{state.epoch:04d}{step}",
+        checkpoint=called,
         sha256=sha256,
         size=_input_size(state, run),
         device=place,
         labels=labels,
     )
+
+
+def _untrained(state: Checkpoint) -> tuple[SegmentationModel, str]:
+    """The model before the first step, and the digest of its weights, which no file holds."""
+    import safetensors.torch
+    import torch
+
+    from lesionseg.training.start import starting_model
+
+    # The caller's own random numbers must not begin anew with every load.
+    with torch.random.fork_rng(devices=[]):
+        model = starting_model(load_config(state.config))
+    return model, hashlib.sha256(safetensors.torch.save(model.state_dict())).hexdigest()
 
 
 def _labels(state: Checkpoint, run: Path) -> Labels:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.inference.predictor import Predictor
+from lesionseg.inference.single import TakesPhotos
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Wrapped"]
 
 
-class Wrapped:
+class Wrapped(TakesPhotos):
     """A ``Predictor`` that passes everything on to another.
 
     Args:

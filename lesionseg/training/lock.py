@@ -1,4 +1,4 @@
-"""One training at a time on a run folder."""
+"""One process at a time on a folder."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ from lesionseg.errors import OutputError, RunError
 
 __all__ = ["hold"]
 
-_LOCK, _HOLDER = ".lock", ".lock.json"
+_TRAINING = "wait for it, stop it with Ctrl-C or SIGTERM, or choose another --name"
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a folder, which is made if need be.
+def hold(
+    folder: Path, *, name: str = ".lock", what: str = "training", fix: str = _TRAINING, wait: float = 0
+) -> Iterator[None]:
+    """Keeps others out of a folder, which is made if need be.
 
     The operating system lets go of the lock when its process ends, however it ends; the file itself means nothing.
+
+    Args:
+        folder: what to hold.
+        name: of the lock's file; locks of different names do not exclude each other.
+        what: how messages call the holder.
+        fix: what a message says can be done.
+        wait: for so many seconds, if another holds it.
 
     Raises:
         RunError: another process holds it.
         OutputError: the folder cannot be written to.
     """
+    path, holder = folder / name, folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK).acquire(timeout=0)
+        lock = FileLock(path).acquire(timeout=wait)
     except Timeout as error:
-        raise RunError(
-            f"{folder} is in use by another training: {_holder(folder)}",
-            fix="wait for it, stop it with Ctrl-C or SIGTERM, or choose another --name",
-        ) from error
+        raise RunError(f"{folder} is in use by another {what}: {_holder(holder)}", fix=fix) from error
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror}", fix="choose a writable folder with free space"
@@ -45,13 +52,13 @@ def hold(folder: Path) -> Iterator[None]:
     with lock:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         who = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
-        write_atomic(folder / _HOLDER, json.dumps(who).encode())
+        write_atomic(holder, json.dumps(who).encode())
         yield
 
 
-def _holder(folder: Path) -> str:
+def _holder(path: Path) -> str:
     try:
-        who = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
+        who = json.loads(path.read_text(encoding="utf-8"))
         return f"process {who['process']} on {who['host']}, since {who['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         # The other process has the lock and has not written its name yet.

@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +28,7 @@ from lesionseg.data.manifest import Manifest, read_manifest
 from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError, RunError
-from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters, load_encoder_weights
+from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback
 from lesionseg.training.checkpoint import (
@@ -39,11 +38,11 @@ from lesionseg.training.checkpoint import (
     chosen_folder,
     latest_checkpoint,
     load_checkpoint,
-    load_model,
 )
 from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.lock import hold
+from lesionseg.training.start import starting_model
 from lesionseg.training.tracking import open_trackers
 from lesionseg.training.watch import Row, Watcher, is_first_process
 
@@ -130,7 +129,7 @@ def _train(
         require_cacheable(config)
     manifest = read_manifest(config.data.manifest, config.data.root)
     train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
-    model = _model(config, checkpoint)
+    model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
     if config.optim.frozen:
         model.encoder.freeze()
     info = _describe(config, run.name, manifest, (train_cases, val_cases), model)
@@ -182,33 +181,6 @@ def _resumed_config(checkpoint: Checkpoint, overrides: Sequence[str], config: Ru
             fix="leave them out, or start a new run under another --name",
         )
     return load_config(wanted)
-
-
-def _model(config: RunConfig, checkpoint: Checkpoint | None) -> SegmentationModel:
-    if checkpoint is not None:
-        return build_model(ModelSpec.from_json(checkpoint.model_spec))
-    torch.manual_seed(config.loop.seed)
-    made = config.model
-    if made.start:
-        return _started(config, Path(made.start).expanduser())
-    weights = load_encoder_weights(made.encoder_weights)
-    spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
-    return build_model(spec, weights)
-
-
-def _started(config: RunConfig, run: Path) -> SegmentationModel:
-    """A model with the weights of an earlier run's, and the dropout that the config asks for."""
-    model, state, _ = load_model(run)
-    spec, made = model.spec, config.model
-    wanted = (made.name, len(config.data.class_names), made.rates or ())
-    if (spec.name, spec.classes, spec.rates) != wanted:
-        raise ConfigError(
-            f"model.start={run} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
-            fix="set model.name, model.rates and the classes as they are in that run, or start from another",
-        )
-    started = build_model(replace(spec, dropout=made.dropout))
-    started.load_state_dict(dict(state.model_state))
-    return started
 
 
 def _datasets(

@@ -1,0 +1,222 @@
+"""The public functions that come before any training: what ``api`` offers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
+from lesionseg.data.files import AnyPath, as_path
+
+if TYPE_CHECKING:
+    from lesionseg.data.audit import Audit
+    from lesionseg.data.audit_report import AuditFiles
+    from lesionseg.data.findings import Finding
+    from lesionseg.data.manifest import Manifest
+    from lesionseg.data.synthetic import DatasetFolders
+    from lesionseg.records import Case
+
+__all__ = ["audit", "pair", "split", "synth"]
+
+
+def pair(
+    images: AnyPath,
+    masks: AnyPath,
+    output: AnyPath,
+    *,
+    test_images: AnyPath | None = None,
+    test_masks: AnyPath | None = None,
+    labels: Sequence[AnyPath] = (),
+    groups: AnyPath | None = None,
+    warn: Warn = ignore,
+) -> Manifest:
+    """Pairs photos and masks by id and writes a manifest.
+
+    What was accepted and still is worth a look goes into ``<stem>.warnings.txt`` beside it.
+
+    Args:
+        images, masks: folders of the train split.
+        output: the CSV to write.
+        test_images, test_masks: folders of the test split.
+        labels: CSVs with case id and diagnosis.
+        groups: a CSV with case id and group (patient, lesion).
+        warn: told of each line of ``<stem>.warnings.txt``.
+
+    Raises:
+        PairingError: listing every photo without mask, duplicate, unreadable file and size mismatch.
+    """
+    from lesionseg.data.manifest import read_manifest, write_manifest
+    from lesionseg.data.pairing import Folders, pair_folders, read_labels
+    from lesionseg.errors import ConfigError
+    from lesionseg.tables import one_line
+
+    tests = as_paths(images=test_images, masks=test_masks)
+    if (tests["images"] is None) != (tests["masks"] is None):
+        raise ConfigError("test photos and test masks go together", fix="pass both folders, or neither")
+    folders = [Folders("train", as_path(images), as_path(masks))]
+    if tests["images"] and tests["masks"]:
+        folders.append(Folders("test", tests["images"], tests["masks"]))
+    # A single path is a sequence too, of letters.
+    files = [labels] if isinstance(labels, str | Path) else labels
+    diagnoses = {case_id: label for path in files for case_id, label in read_labels(as_path(path)).items()}
+    told: list[str] = []
+    group_of = read_labels(as_path(groups)) if groups else None
+    manifest = as_path(output)
+    try:
+        cases = pair_folders(folders, labels=diagnoses, groups=group_of, warn=lambda line: told.append(one_line(line)))
+    finally:
+        for line in told:
+            warn(line)
+        _record(told, manifest.with_suffix(".warnings.txt"))
+    root = write_manifest(cases, manifest)
+    return read_manifest(manifest, root)
+
+
+def _record(warnings: Sequence[str], path: Path) -> None:
+    from lesionseg.data.images import write_atomic
+
+    if warnings:
+        write_atomic(path, "".join(f"{line}\n" for line in warnings).encode())
+    elif path.is_file():
+        # Those of an earlier pairing.
+        path.unlink()
+
+
+def audit(
+    manifest: AnyPath | None,
+    output: AnyPath,
+    *,
+    images: AnyPath | None = None,
+    masks: AnyPath | None = None,
+    root: AnyPath | None = None,
+    progress: Progress = None,
+) -> tuple[Audit, AuditFiles]:
+    """Finds broken files, wrong masks, photos that come twice and splits that leak, and writes a page and tables of it.
+
+    Args:
+        manifest: a CSV or the name of a shipped one; None for two folders that were not paired yet.
+        output: the folder for ``audit.html``, ``findings.csv`` and ``fingerprint.json``.
+        images, masks: these two folders.
+        root: folder that the manifest's relative paths start from.
+        progress: True shows it; a function is called with (done, total) after each case.
+
+    Raises:
+        ConfigError: neither a manifest nor two folders are given, or both.
+        LesionsegError: as the manifest, the folders and the output give cause.
+    """
+    from lesionseg.data.audit import audit as conclude
+    from lesionseg.data.audit import examine_cases
+    from lesionseg.data.audit_report import write_audit
+
+    cases, known, title = _audited(manifest, root, **as_paths(images=images, masks=masks))
+    with counting(progress, "examining") as counted:
+        result = conclude(examine_cases(cases, counted), known)
+    return result, write_audit(result, as_path(output), title)
+
+
+def _audited(
+    manifest: AnyPath | None, root: AnyPath | None, images: Path | None, masks: Path | None
+) -> tuple[list[Case], list[Finding], str]:
+    """The cases, what was found while they were gathered, and what they are called."""
+    from lesionseg.data.audit import gather_folders
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.errors import ConfigError
+
+    if manifest and not images and not masks:
+        data = read_manifest(as_path(manifest), root)
+        return list(data.cases), [], data.name
+    if images and masks and not manifest and not root:
+        return *gather_folders(images, masks), f"{images} with {masks}"
+    raise ConfigError(
+        "audit needs either a manifest or two folders",
+        fix="write lesionseg data audit MANIFEST [--root DIR], or lesionseg data audit --images DIR --masks DIR",
+    )
+
+
+def split(
+    manifest: AnyPath,
+    output: AnyPath,
+    *,
+    official: str | None = None,
+    folds: int | None = None,
+    hold_out: float | None = None,
+    links: Sequence[str] = (),
+    near_duplicates: bool = False,
+    stratify: str | None = None,
+    seed: int = 0,
+    root: AnyPath | None = None,
+) -> dict[Path, Manifest]:
+    """Splits a manifest's cases; no patient, lesion or near-duplicate ever stands on both sides, and test stays test.
+
+    Args:
+        manifest: a CSV or the name of a shipped one.
+        output: the CSV to write; with folds, ``<stem>-fold1.csv`` and so on beside it.
+        official: take a published split: ``isic2016``, or a CSV of case id and split.
+        folds: number of folds for cross-validation.
+        hold_out: share of the cases to hold out as ``val``. Exactly one of these three is given.
+        links: columns whose equal values keep cases together, for example ``["patient_id"]``.
+        near_duplicates: keep photos of one lesion together; looks at every photo.
+        stratify: a column whose values are to be as frequent in every part.
+        seed: of the shuffling.
+        root: folder that the manifest's relative paths start from.
+
+    Returns:
+        the manifests that were written, by their paths.
+
+    Raises:
+        ConfigError: none, or more than one, of the three ways is asked for.
+        DataError: groups hold test cases and others (all are listed); there are too few groups; a column or list
+            does not fit.
+        LesionsegError: as the manifest and the output give cause.
+    """
+    from lesionseg.data.manifest import read_manifest
+    from lesionseg.data.resplit import SplitOptions, split_manifest
+
+    columns = (links,) if isinstance(links, str) else tuple(links)
+    options = SplitOptions(official, folds, hold_out, columns, near_duplicates, stratify, seed)
+    paths = split_manifest(read_manifest(as_path(manifest), root), as_path(output), options)
+    return {path: read_manifest(path) for path in paths}
+
+
+def synth(
+    output: AnyPath,
+    *,
+    train: int = 100,
+    test: int = 20,
+    seed: int = 0,
+    size: tuple[int, int] = (256, 192),
+    progress: Progress = None,
+) -> DatasetFolders:
+    """Generates dermoscopy photos with exact masks, and pairs them in ``manifest.csv`` where there are training photos.
+
+    Args:
+        output: the folder for ``train_images``, ``train_masks``, ``test_images``, ``test_masks`` and the manifest.
+        train, test: how many photos.
+        seed: 0 or more; photo k of a seed is always the same.
+        size: width and height in pixels, 32 or more each.
+        progress: True shows it; a function is called with (done, total) after each photo.
+
+    Returns:
+        the four folders.
+
+    Raises:
+        ConfigError: a number is too small.
+        OutputError: the folder cannot be written to.
+    """
+    from lesionseg.data.synthetic import write_dataset
+    from lesionseg.errors import ConfigError
+
+    if min(train, test, seed) < 0 or min(size) < 32:
+        raise ConfigError(
+            f"there are no {train} and {test} photos of {size[0]} x {size[1]} pixels with the seed {seed}",
+            fix="use numbers from 0 up, and sides from 32 pixels up",
+        )
+    folder = as_path(output)
+    with counting(progress, "generating") as counted:
+        made = write_dataset(folder, train=train, test=test, seed=seed, width=size[0], height=size[1], progress=counted)
+    if train:
+        tests = (made.test_images, made.test_masks) if test else (None, None)
+        manifest = folder / "manifest.csv"
+        pair(made.train_images, made.train_masks, manifest, test_images=tests[0], test_masks=tests[1])
+    return made

@@ -1,0 +1,81 @@
+"""Several runs on one output folder: they keep out of each other's way, and their tables become one."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from lesionseg.data.images import write_atomic
+from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
+from lesionseg.training.lock import hold
+
+__all__ = ["claim", "merge"]
+
+_WHOLE = ".predictions.lock"
+_FIX = "wait for it, stop it with Ctrl-C or SIGTERM, or choose another --output"
+# Parts that start together pass through the door one by one.
+_DOOR_SECONDS = 10.0
+# What a row says of how it was made.
+_MADE = ("model_sha256", "threshold", "options")
+
+
+@contextmanager
+def claim(output: Path, part: Part | None) -> Iterator[None]:
+    """Keeps others from doing the same photos: a whole run excludes every other, a part only the same part.
+
+    Raises:
+        RunError: another process is at it.
+        OutputError: the folder cannot be written to.
+    """
+    with ExitStack() as held:
+        if part is None:
+            held.enter_context(_hold(output, _WHOLE))
+            for lock in sorted(output.glob(".predictions.part-*.lock")):
+                with _hold(output, lock.name):
+                    pass
+            # Nobody else writes here now: these are of runs that were killed.
+            for leftover in output.glob(".part-*"):
+                leftover.unlink(missing_ok=True)
+        else:
+            with _hold(output, _WHOLE, _DOOR_SECONDS):
+                held.enter_context(_hold(output, f".predictions.{part}.lock"))
+        yield
+
+
+def _hold(output: Path, name: str, wait: float = 0) -> AbstractContextManager[None]:
+    return hold(output, name=name, what="prediction", fix=_FIX, wait=wait)
+
+
+def merge(output: Path, count: int, made: Row) -> Sequence[int]:
+    """Makes one ``predictions.csv`` of the parts' tables as soon as all are there; any number of parts may try at once.
+
+    Args:
+        output: of all parts.
+        count: of the parts.
+        made: a row's ``model_sha256``, ``threshold`` and ``options``; a table with others is of an earlier run.
+
+    Returns:
+        the numbers of the parts that are still to come; none when the table was written.
+    """
+    parts = [Part(number, count) for number in range(1, count + 1)]
+    missing = [part.number for part in parts if not _is_done(output, part, made)]
+    if not missing:
+        tables = [read_table(table_path(output, part)) for part in parts]
+        write_atomic(output / TABLE, encode_rows(heapq.merge(*tables, key=_order)))
+    return missing
+
+
+def _is_done(output: Path, part: Part, made: Row) -> bool:
+    table = table_path(output, part)
+    if not table.exists() or journal_path(output, part).exists():
+        return False
+    first = next((row for row in read_table(table) if row["status"] != "skipped"), None)
+    return first is None or all(first[name] == made[name] for name in _MADE)
+
+
+def _order(row: Row) -> str:
+    cell = row["file"]
+    # As the names are sorted, without what keeps spreadsheets from running them.
+    return cell[1:] if cell.startswith(("'=", "'+", "'-", "'@", "'\t")) else cell

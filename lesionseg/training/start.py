@@ -1,0 +1,47 @@
+"""The model that a training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lesionseg.config import RunConfig
+from lesionseg.errors import ConfigError
+from lesionseg.models import ModelSpec, SegmentationModel, build_model, load_encoder_weights
+from lesionseg.training.checkpoint import load_model
+
+__all__ = ["starting_model"]
+
+
+def starting_model(config: RunConfig) -> SegmentationModel:
+    """The model before the first step; the same settings give the same weights. Seeds torch with the run's seed.
+
+    Raises:
+        ConfigError: ``model.start`` names a run of another kind.
+        RunError: the run that it names has no intact checkpoint.
+        WeightsError: the encoder's weights are missing or do not fit.
+    """
+    torch.manual_seed(config.loop.seed)
+    made = config.model
+    if made.start:
+        return _started(config, Path(made.start).expanduser())
+    weights = load_encoder_weights(made.encoder_weights)
+    spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
+    return build_model(spec, weights)
+
+
+def _started(config: RunConfig, run: Path) -> SegmentationModel:
+    """A model with the weights of an earlier run's, and the dropout that the config asks for."""
+    model, state, _ = load_model(run)
+    spec, made = model.spec, config.model
+    wanted = (made.name, len(config.data.class_names), made.rates or ())
+    if (spec.name, spec.classes, spec.rates) != wanted:
+        raise ConfigError(
+            f"model.start={run} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
+            fix="set model.name, model.rates and the classes as they are in that run, or start from another",
+        )
+    started = build_model(replace(spec, dropout=made.dropout))
+    started.load_state_dict(dict(state.model_state))
+    return started
