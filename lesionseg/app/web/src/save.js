@@ -2,10 +2,11 @@
 
 import { csv } from "./csv.js";
 
+const LENGTHS = ["area", "perimeter", "major_axis", "minor_axis", "equivalent_diameter", "longest_diameter"];
 const COLUMNS = [
-  ...["file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability"],
-  ...["components", "largest_share", "area", "perimeter", "major_axis", "minor_axis", "equivalent_diameter"],
-  ...["longest_diameter", "compactness", "solidity", "edge_share", "expected_dice", "review"],
+  ...["file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "components", "largest_share"],
+  ...LENGTHS.map((name) => `${name}_px`),
+  ...["compactness", "solidity", "edge_share", "expected_dice", "review"],
   ...["model_sha256", "photo_sha256", "threshold", "status", "error"],
 ];
 
@@ -26,6 +27,7 @@ export function table(photos, info, threshold) {
   const rows = photos.map((photo) => ({
     file: photo.name,
     ...photo.measures,
+    ...Object.fromEntries(LENGTHS.map((name) => [`${name}_px`, photo.measures?.[name]])),
     review: photo.measures?.reasons.join("; "),
     model_sha256: info.sha256,
     photo_sha256: photo.sha256,
