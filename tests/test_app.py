@@ -169,6 +169,7 @@ def test_the_masks_and_the_table_are_those_of_predict(
     assert name == "predictions.csv"
     theirs = list(csv.DictReader(io.StringIO(data.decode())))
     ours = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+    assert theirs[0].keys() - ours[0].keys() == {"expected_dice", "review"}
     for row, expected in zip(theirs, ours, strict=True):
         for column in ("file", "width", "height", "model_sha256", "photo_sha256", "threshold", "status"):
             assert row[column] == expected[column]
