@@ -1,6 +1,6 @@
 """A folder of photos to masks: ``lesionseg predict`` and the script that most people write, side by side in one run.
 
-    python benchmarks/folder.py PHOTOS RUN int8.onnx float32.onnx
+    python benchmarks/folder.py PHOTOS RUN int8.onnx float32.onnx --batches 1 4
 
 The script: segmentation_models.pytorch's Unet with a MobileNetV2 encoder (no weights: speed does not depend on them),
 Pillow decoding in full, resizing, PyTorch on all cores, the probability interpolated to the photo's size, thresholded,
@@ -8,7 +8,8 @@ and saved as an 8-bit PNG by Pillow. It wants ``pip install segmentation-models-
 
 So that both write the same masks, and neither is favoured by easier ones, the script's network runs for its time alone
 and the probabilities that it goes on with are those of RUN, prepared beforehand. Every way is a process of its own;
-rounds alternate, and the fastest of each counts. RUN is the trained run that the .onnx files were exported from.
+rounds alternate, and the fastest of each counts. RUN is the trained run that the .onnx files were exported from, or one
+of them. Dice is that of the masks with those of RUN after full decoding.
 """
 
 from __future__ import annotations
@@ -174,7 +175,8 @@ def main() -> None:
 def measure(options: argparse.Namespace, home: Path) -> None:
     """All of it, in a folder of its own."""
     once, many, maps = home / "once", home / "many", home / "maps"
-    once.mkdir(), many.mkdir()
+    once.mkdir()
+    many.mkdir()
     for file in sorted(options.photos.iterdir()):
         shutil.copy(file, once / file.name)
         for copy in range(options.copies):
@@ -190,7 +192,14 @@ def measure(options: argparse.Namespace, home: Path) -> None:
     for number in range(options.rounds):
         for way, words in ways.items():
             output = home / f"{way}-{number}"
-            found[way].append(alone(*(output if word == "OUT" else word for word in words)))
+            told = alone(*(output if word == "OUT" else word for word in words))
+            found[way].append(told)
+            print(
+                f"round {number + 1}, {way}: {told['photos'] / told['seconds']:.1f} photos/s, "
+                f"{1000 * told['busy'] / told['photos']:.1f} ms of processor time per photo",
+                file=sys.stderr,
+                flush=True,
+            )
             if number:
                 shutil.rmtree(output)
     report(found, home, many, maps)

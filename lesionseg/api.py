@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lesionseg.export.publish import Exported
     from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
+    from lesionseg.inference.refine import Refinement
     from lesionseg.training.fit import FitResult
     from lesionseg.training.watch import Watcher
 
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "pair",
     "predict",
+    "predict_on_cluster",
     "split",
     "sweep",
     "synth",
@@ -135,7 +137,7 @@ def sweep(
 
 
 def load(run: AnyPath, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> Predictor:
-    """Loads a trained run, or an ``.onnx`` file that was exported from one (then without torch), for inference.
+    """Loads a trained run, or an ``.onnx`` or ``.xml`` file exported from one (then without torch), for inference.
 
     ``load(run).predict(photo)`` takes a path, the bytes of a file or an array, and gives ``.probability`` at the
     photo's own size, ``.mask(threshold)``, and the pictures ``.photo``, ``.outline()`` and ``.focus()``.
@@ -161,6 +163,7 @@ def predict(
     output: AnyPath,
     options: PredictOptions | None = None,
     *,
+    refine: Refinement | None = None,
     progress: Progress = None,
     workers: int | None = None,
     part: Part | None = None,
@@ -171,30 +174,65 @@ def predict(
 
     Args:
         source: a photo, or a folder that is searched with its sub-folders.
-        run: a run folder, or an exported ``.onnx`` file.
+        run: a run folder, or an exported ``.onnx`` or ``.xml`` file.
         output: the folder to write.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
+        refine: what is asked of the model beyond one look at each photo.
         progress: True shows it; a function is called with (done, total) after each photo.
         workers, part: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
+        ConfigError: the factor of the tiles is not in its range.
         DataError: there is no photo, or two photos would share an output.
         RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
             writes into the output folder.
     """
-    from lesionseg.inference.folder import PredictOptions, predict_folder
+    from lesionseg.inference.folder import predict_folder
 
     # Each worker runs an exported model on a thread of its own.
     predictor = load(run, threads=1 if as_path(run).is_file() else None)
+    options = options or PredictOptions()
+    if refine is not None:
+        predictor = refine.around(predictor, options.threshold)
     with counting(progress, "predicting") as counted:
         return predict_folder(
             as_path(source),
             predictor,
             as_path(output),
-            options or PredictOptions(),
+            options,
             counted,
             workers=workers,
             part=part,
+        )
+
+
+def predict_on_cluster(
+    source: AnyPath,
+    model: AnyPath,
+    output: AnyPath,
+    options: PredictOptions | None = None,
+    *,
+    refine: Refinement | None = None,
+    progress: Progress = None,
+    address: str | None = None,
+    workers: int | None = None,
+) -> FolderResult:
+    """Does what ``predict`` does on all machines of a Ray cluster; needs the extra ``[ray]``.
+
+    Arguments and errors are those of ``lesionseg.inference.distributed.predict_distributed``.
+    """
+    from lesionseg.inference.distributed import predict_distributed
+
+    with counting(progress, "predicting") as counted:
+        return predict_distributed(
+            source,
+            as_path(model),
+            output,
+            options,
+            counted,
+            refine=refine,
+            address=address,
+            workers=workers,
         )
 
 
@@ -206,6 +244,7 @@ def export(
     precision: str = "float32",
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
+    qat: int = 0,
     manifest: AnyPath | None = None,
     root: AnyPath | None = None,
     say: Warn = ignore,
@@ -223,6 +262,7 @@ def export(
         precision=precision,
         size=size,
         max_drop=max_drop,
+        qat=qat,
         manifest=manifest,
         root=root,
         say=say,

@@ -38,8 +38,8 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder, or an exported ``.onnx`` file; its scores go into a folder beside it, called as the file
-            without its suffix.
+        run: a run folder, or an exported ``.onnx`` or ``.xml`` file; its scores go into a folder beside it, called as
+            the file without its suffix.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.
@@ -89,9 +89,9 @@ def _home(run: Path, predictor: Predictor) -> Path:
     if run.is_dir():
         return run
     from lesionseg.inference.exported import unpack_run
-    from lesionseg.inference.onnx_predictor import OnnxPredictor
+    from lesionseg.inference.predictor import ExportedPredictor
 
-    assert isinstance(predictor, OnnxPredictor)  # noqa: S101 - no other predictor comes from a file
+    assert isinstance(predictor, ExportedPredictor)  # noqa: S101 - no other predictor comes from a file
     return unpack_run(predictor.info, run)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,11 +12,9 @@ from rich.markup import escape
 from lesionseg import RESEARCH_USE
 from lesionseg.cli_app import EPILOG, app_page
 from lesionseg.cli_data import data
-from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, names, out, say, telling
+from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
+from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.errors import ConfigError, LesionsegError
-
-if TYPE_CHECKING:
-    from lesionseg.inference.journal import Part
 
 app = typer.Typer(
     help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
@@ -150,7 +147,7 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 )
 def evaluate(
-    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx or .xml file.")] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
@@ -227,95 +224,14 @@ def report(
         say(f"report -> {escape(str(path))}")
 
 
-@app.command(
-    epilog=example(
-        "lesionseg predict photos/ --model runs/finetuned --output masks/",
-        "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
-        "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay contour,heat --format png,geojson",
-        "lesionseg predict photos/ --model runs/finetuned --output masks/ --measure",
-        "sbatch --array=1-8 --wrap 'lesionseg predict photos/ --model finetuned-int8.onnx --output masks/ "
-        "--num-parts 8 --part-id $SLURM_ARRAY_TASK_ID'",
-    )
-)
-def predict(
-    source: Annotated[Path, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
-    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx file.")],
-    output: Annotated[Path, typer.Option(help="Folder for masks and predictions.csv.")],
-    overlay: Annotated[
-        list[str] | None,
-        typer.Option(
-            callback=names,
-            is_eager=True,
-            help="Also write pictures to look at: contour, heat, focus, strip; with commas, or repeated.",
-        ),
-    ] = None,
-    save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="Also write 8-bit maps.")] = False,
-    mask_format: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            callback=names,
-            is_eager=True,
-            help="Of the mask: png (default), nifti, rle (COCO), geojson, svg; with commas, or repeated.",
-        ),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Also measure colours, and read a ruler where there is one.")
-    ] = False,
-    mm_per_pixel: Annotated[
-        float | None, typer.Option(help="Scale of all photos at their own size; the table then has millimetres too.")
-    ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Lesion where the probability is at least this.")
-    ] = 0.5,
-    bits: Annotated[int, typer.Option(help="Of each pixel of a PNG mask: 8 (0 and 255) or 1.")] = 8,
-    workers: Annotated[int | None, typer.Option(help="Photos done at a time; by default one per core.")] = None,
-    num_parts: Annotated[
-        int | None,
-        typer.Option(help="Share the photos among so many processes or machines; the last to end makes the one table."),
-    ] = None,
-    part_id: Annotated[int | None, typer.Option(help="Which share this process does, from 1 to --num-parts.")] = None,
-) -> None:
-    """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3).
-
-    Ctrl-C and SIGTERM finish the photos under way; after that, or after a kill, the same command goes on.
-    """
-    from lesionseg import api, console
-    from lesionseg.inference.folder import PredictOptions
-    from lesionseg.inference.measurements import Measuring
-
-    measuring = Measuring(measure, mm_per_pixel)
-    formats, overlays = tuple(mask_format or ("png",)), tuple(overlay or ())
-    options = PredictOptions(threshold, formats, overlays, save_probabilities, bits, measuring)
-    part = _part(num_parts, part_id)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with console.counter(out, "predicting") as progress:
-            result = api.predict(source, model, output, options, progress=progress, workers=workers, part=part)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on where it was")
-        raise typer.Exit(INTERRUPTED) from None
-    say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
-    if result.missing:
-        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, result.missing))}")
-    if result.failed:
-        raise typer.Exit(PARTIAL)
-
-
-def _part(count: int | None, number: int | None) -> Part | None:
-    if count is None and number is None:
-        return None
-    if count is None or number is None:
-        raise ConfigError("a part needs both its number and how many there are", fix="pass --num-parts and --part-id")
-    from lesionseg.inference.journal import Part
-
-    return Part(number, count)
+app.command(epilog=EXAMPLES)(predict)
 
 
 @app.command(
     epilog=example(
         "lesionseg export runs/finetuned",
         "lesionseg export runs/finetuned --precision int8 --root /data/isic2016",
+        "lesionseg export runs/finetuned --precision int8 --qat 5",
         "lesionseg export runs/finetuned --format openvino --precision float16 --output finetuned.xml",
     )
 )
@@ -326,13 +242,14 @@ def export(
     precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
     max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
+    qat: Annotated[int, typer.Option(help="Epochs of training with int8's rounding, where int8 loses too much.")] = 0,
     manifest: ManifestOption = None,
     root: Root = None,
 ) -> None:
     """Export a run for another runtime; what is not as good as the run is not written."""
     from lesionseg import api
 
-    checks: dict[str, Any] = {"max_drop": max_drop, "manifest": manifest, "root": root}
+    checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root}
     sides = (size, size) if size else None
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
     say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")

@@ -20,7 +20,7 @@ from lesionseg.export.formats import Built
 from lesionseg.export.graph import ExportModule, count_macs, prepare
 from lesionseg.export.onnx import trace, with_metadata
 from lesionseg.export.photos import generated_photos, run_parts
-from lesionseg.export.quantize import to_dynamic, to_float16, to_int8
+from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_int8
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.predictor import load_predictor, load_torch
 from lesionseg.models import EncoderSpec, ModelSpec, build_model
@@ -99,7 +99,7 @@ def test_the_file_tells_what_is_needed_and_nothing_of_the_machine(tiny, float32)
 def test_smaller_numbers_make_smaller_files(float32, convert, operation, part):
     photos = generated_photos(6, 64, 96)
     proto = onnx.load(float32)
-    made = convert(proto, photos[:4]) if convert is to_int8 else convert(proto)
+    made = convert(proto, Calibration(photos[:4])) if convert is to_int8 else convert(proto)
     data = with_metadata(made, load_onnx(float32).info.to_metadata())
     assert len(data) < part * float32.stat().st_size
     assert operation in {node.op_type for node in made.graph.node}

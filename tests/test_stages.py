@@ -204,7 +204,7 @@ def test_overlapped_drops_no_error():
 
 def test_bits_of_a_mask():
     assert PredictOptions(bits=1).settings == "bits=1"
-    assert PredictOptions(format="nifti", bits=1).settings == ""
+    assert PredictOptions(formats=("nifti",), bits=1).settings == ""
     with pytest.raises(ConfigError, match="2 bits"):
         PredictOptions(bits=2)
     encoded = encode(decoded_photo(50, 70), np.full((32, 32), 0.9, np.float32), 0.5, OUTPUTS, bits=1)

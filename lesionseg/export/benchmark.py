@@ -25,8 +25,7 @@ from lesionseg.errors import ConfigError, RunError
 from lesionseg.evaluation.class_metrics import class_confusion, mean_iou
 from lesionseg.evaluation.metrics import accuracy, confusion, dice, jaccard
 from lesionseg.export.photos import ScoredPhotos, generated_photos, read_photos
-from lesionseg.inference.onnx_predictor import load_onnx
-from lesionseg.inference.predictor import Predictor, TorchPredictor, load_torch
+from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPredictor, load_predictor
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.tables import encode_table
 
@@ -118,19 +117,23 @@ def _cores() -> int:
 
 
 def _load(path: Path, threads: int) -> Predictor:
-    return load_torch(path, device="cpu") if path.is_dir() else load_onnx(path, threads=threads)
+    return load_predictor(path, device="cpu", threads=threads)
 
 
 def _describe(path: Path, model: Predictor) -> Row:
-    if isinstance(model, TorchPredictor):
+    if isinstance(model, ExportedPredictor):
+        macs, precision = model.info.macs, model.info.precision
+        # OpenVINO's weights lie in a file of their own.
+        weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
+        size = path.stat().st_size + (weights.stat().st_size if weights else 0)
+        precision += " OpenVINO" if weights else ""
+    else:
+        assert isinstance(model, TorchPredictor)  # noqa: S101 - there is no third kind
         from lesionseg.export.graph import count_macs
 
         macs = count_macs(model.model, model.height, model.width)
         size = sum(value.numel() * value.element_size() for value in model.model.state_dict().values())
         precision = "float32 torch"
-    else:
-        info = load_onnx(path, threads=1).info
-        macs, size, precision = info.macs, path.stat().st_size, info.precision
     return {
         "model": model.name,
         "precision": precision,

@@ -51,7 +51,7 @@ class Checked:
         return f"{apart}; Dice {self.dice_after:.4f} (torch {self.dice_before:.4f}) on {self.photos} validation photos"
 
 
-def describe(run: Path, predictor: TorchPredictor, precision: str) -> ExportInfo:
+def describe(run: Path, predictor: TorchPredictor, precision: str, qat_epochs: int = 0) -> ExportInfo:
     """What the exported file will say of itself.
 
     Raises:
@@ -76,6 +76,7 @@ def describe(run: Path, predictor: TorchPredictor, precision: str) -> ExportInfo
         macs=count_macs(predictor.model, predictor.height, predictor.width),
         run=_without_places(load_info(run)),
         history=history,
+        qat_epochs=qat_epochs,
     )
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from lesionseg.errors import ConfigError
 from lesionseg.export.graph import ExportModule
 from lesionseg.export.onnx import trace, with_metadata
-from lesionseg.export.quantize import to_dynamic, to_float16, to_int8
-from lesionseg.inference.exported import ExportInfo
+from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_int8
+from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
 from lesionseg.inference.onnx_predictor import OnnxPredictor
+from lesionseg.inference.openvino_predictor import OpenvinoPredictor
 
 __all__ = ["FORMATS", "Built", "Format", "Infer"]
 
@@ -48,16 +49,16 @@ class Format:
     Attributes:
         suffix: of the file that is named.
         precisions: that it comes in.
-        build: makes it of a float32 network, what is told of it, and photos to calibrate int8 with
-            (``uint8 N H W 3``, None for the other precisions).
+        build: makes it of a float32 network, what is told of it, and what int8 is calibrated with (None for the other
+            precisions).
     """
 
     suffix: str
     precisions: tuple[str, ...]
-    build: Callable[[ExportModule, ExportInfo, NDArray[np.uint8] | None], Built]
+    build: Callable[[ExportModule, ExportInfo, Calibration | None], Built]
 
 
-def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> bytes:
+def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> bytes:
     proto = trace(module, info.height, info.width)
     if info.precision == "float16":
         proto = to_float16(proto)
@@ -68,31 +69,25 @@ def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: NDArray[np.
     return with_metadata(proto, info.to_metadata())
 
 
-def _onnx(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> Built:
+def _onnx(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> Built:
     data = _onnx_bytes(module, info, calibration)
     return Built({".onnx": data}, OnnxPredictor(data, Path(f"{info.name}.onnx"), threads=1).infer)
 
 
-def _openvino(module: ExportModule, info: ExportInfo, calibration: NDArray[np.uint8] | None) -> Built:
+def _openvino(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> Built:
     openvino = _extra("openvino", "openvino")
     # float16 is how OpenVINO stores weights; it computes in what the device does best.
     half = info.precision == "float16"
     data = _onnx_bytes(module, replace(info, precision="float32") if half else info, calibration)
-    core = openvino.Core()
-    network = core.read_model(data)
+    network = openvino.Core().read_model(data)
     for key, text in info.to_metadata().items():
-        network.set_rt_info(text, ["lesionseg", key])
+        network.set_rt_info(text, [OPENVINO_INFO, key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(network, path, compress_to_fp16=half)
-        # Left to itself, OpenVINO computes in bfloat16 where the CPU can, which moves probabilities by up to 0.2.
-        compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         files = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".xml")}
-
-    def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(compiled(batch)["probability"])
-
-    return Built(files, infer)
+    made = OpenvinoPredictor(files[".xml"], files[".bin"], Path(f"{info.name}.xml"), threads=1)
+    return Built(files, made.infer)
 
 
 def _program(module: ExportModule, info: ExportInfo) -> torch.export.ExportedProgram:
@@ -100,7 +95,7 @@ def _program(module: ExportModule, info: ExportInfo) -> torch.export.ExportedPro
     return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
 
 
-def _torch_export(module: ExportModule, info: ExportInfo, _: NDArray[np.uint8] | None) -> Built:
+def _torch_export(module: ExportModule, info: ExportInfo, _: Calibration | None) -> Built:
     buffer = BytesIO()
     torch.export.save(_program(module, info), buffer, extra_files={"lesionseg.json": json.dumps(info.to_metadata())})
     data = buffer.getvalue()
@@ -116,7 +111,7 @@ def _torch_infer(call: Callable[[torch.Tensor], Any]) -> Infer:
     return infer
 
 
-def _executorch(module: ExportModule, info: ExportInfo, _: NDArray[np.uint8] | None) -> Built:
+def _executorch(module: ExportModule, info: ExportInfo, _: Calibration | None) -> Built:
     exir = _extra("executorch.exir", "executorch")
     xnnpack = _extra("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
     runtime = _extra("executorch.runtime", "executorch")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lesionseg.config import STRIDE
+from lesionseg.config import STRIDE, load_config
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, RunError
+from lesionseg.evaluation.runs import load_info
 from lesionseg.export.bundle import Checked, describe, write_card
 from lesionseg.export.formats import FORMATS, Infer
 from lesionseg.export.graph import ExportModule, prepare
 from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, read_photos, run_parts
+from lesionseg.export.quantize import Calibration, Ranges
+from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 
 __all__ = ["Exported", "export_run"]
@@ -55,6 +57,7 @@ def export_run(
     precision: str = "float32",
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
+    qat: int = 0,
     manifest: str | Path | None = None,
     root: str | Path | None = None,
     say: Say = lambda _: None,
@@ -73,6 +76,7 @@ def export_run(
             photo), as the format has them.
         size: height and width of the input, multiples of 32; by default those of the training.
         max_drop: Dice points (hundredths) that int8 and dynamic may lose.
+        qat: epochs of training with int8's rounding before it is exported; the run itself stays as it is.
         manifest, root: the training data, where they are not where they were.
         say: told what is being done.
 
@@ -83,15 +87,18 @@ def export_run(
         OutputError: the file cannot be written.
     """
     _check(form, precision, size, max_drop)
+    _check_qat(precision, qat)
     trained = load_torch(run, device="cpu")
     trained = trained if size is None else _resized(trained, size)
     path = output or run / "export" / f"{trained.name}-{precision}{FORMATS[form].suffix}"
     if path.suffix != FORMATS[form].suffix:
         raise ConfigError(f"{path} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
-    info = describe(run, trained, precision)
+    info = describe(run, trained, precision, qat)
     calibration, judging = _photos(run, trained, precision, manifest, root, say)
-    say("tracing and converting the network")
     module = ExportModule(prepare(trained.model), trained.labels)
+    if qat and calibration:
+        calibration = replace(calibration, ranges=_tuned(run, module, info, manifest, root, say))
+    say("tracing and converting the network")
     built = FORMATS[form].build(module, info, calibration)
     say("comparing it with the run")
     checked = _compare(built.infer, trained, judging)
@@ -113,6 +120,25 @@ def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: fl
         raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")
 
 
+def _check_qat(precision: str, epochs: int) -> None:
+    if epochs < 0:
+        raise ConfigError(f"the number of epochs is {epochs}", fix="use 0 or more")
+    if epochs and precision != "int8":
+        raise ConfigError(f"{precision} is not trained for", fix="use --qat with --precision int8")
+
+
+def _tuned(
+    run: Path, module: ExportModule, info: ExportInfo, manifest: str | Path | None, root: str | Path | None, say: Say
+) -> Ranges:
+    """Trains the network on, in place, and gives the ranges that were found."""
+    from lesionseg.export.qat import fine_tune
+
+    cases = run_parts(run, manifest, root)
+    config = load_config(dict(load_info(run)["config"]))
+    say(f"training with the rounding of int8 for {info.qat_epochs} epochs")
+    return fine_tune(module, config, cases, (info.height, info.width), info.qat_epochs, say).ranges
+
+
 def _resized(trained: TorchPredictor, size: tuple[int, int]) -> TorchPredictor:
     import torch
 
@@ -129,7 +155,7 @@ def _resized(trained: TorchPredictor, size: tuple[int, int]) -> TorchPredictor:
 
 def _photos(
     run: Path, trained: TorchPredictor, precision: str, manifest: str | Path | None, root: str | Path | None, say: Say
-) -> tuple[NDArray[np.uint8] | None, ScoredPhotos | None]:
+) -> tuple[Calibration | None, ScoredPhotos | None]:
     """Training photos to calibrate with and validation photos to judge by, as far as the precision needs them."""
     if precision not in _BY_MASKS:
         return None, None
@@ -140,7 +166,7 @@ def _photos(
         return None, judging
     step = max(1, len(train) // _CALIBRATION)
     chosen = train[::step][:_CALIBRATION]
-    return read_photos(chosen, trained.labels, trained.height, trained.width).pixels, judging
+    return Calibration(read_photos(chosen, trained.labels, trained.height, trained.width).pixels), judging
 
 
 def _compare(infer: Infer, trained: TorchPredictor, judging: ScoredPhotos | None) -> Checked:
@@ -160,6 +186,7 @@ def _gate(checked: Checked, precision: str, max_drop: float, path: Path) -> None
         scores = f"Dice {checked.dice_after:.4f} instead of {checked.dice_before:.4f} on {checked.photos} photos"
         what = f"it lost {checked.drop:.2f} Dice points, over {max_drop}: {scores}"
         fix = "export another precision, or allow more with --max-drop"
+        fix += "; for int8, a few epochs of --qat may win it back" if precision == "int8" else ""
     else:
         good = checked.mean_difference <= _MEAN and (precision != "float32" or checked.difference <= _LARGEST)
         apart = f"by {checked.mean_difference:.2g} and up to {checked.difference:.2g}"

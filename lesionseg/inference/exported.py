@@ -14,10 +14,13 @@ from lesionseg.data.labels import Labels
 from lesionseg.errors import RunError
 from lesionseg.records import THRESHOLD
 
-__all__ = ["INPUT", "ExportInfo", "unpack_run"]
+__all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "unpack_run"]
 
 INPUT = "photos"
 """The graph's input: ``uint8 N H W 3``, RGB."""
+
+OPENVINO_INFO = "lesionseg"
+"""Where an OpenVINO file's ``rt_info`` holds the texts of ``ExportInfo.to_metadata``."""
 
 _VERSION = "1"
 _RESIZE = "to height x width without keeping the aspect, Pillow BILINEAR (antialiased); probability back with BILINEAR"
@@ -40,6 +43,7 @@ class ExportInfo:
         macs: multiplications with addition for one photo, counted in the trained network.
         run: the run's ``run.json``, without the machine's paths.
         history: the run's ``history.csv``.
+        qat_epochs: for how many epochs it was trained on with int8's rounding.
     """
 
     name: str
@@ -55,6 +59,7 @@ class ExportInfo:
     macs: int
     run: Mapping[str, Any]
     history: str
+    qat_epochs: int = 0
 
     def to_metadata(self) -> dict[str, str]:
         """Key -> text; what is not of this record explains the file to other programs and to people."""
@@ -62,7 +67,7 @@ class ExportInfo:
             "lesionseg_export": _VERSION,
             "lesionseg_version": __version__,
             **{key: getattr(self, key) for key in ("name", "checkpoint", "architecture", "precision", "history")},
-            **{key: str(getattr(self, key)) for key in ("height", "width", "macs")},
+            **{key: str(getattr(self, key)) for key in ("height", "width", "macs", "qat_epochs")},
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
             "classes": json.dumps(self.labels.names),
@@ -97,6 +102,8 @@ class ExportInfo:
                 width=int(values["width"]),
                 macs=int(values["macs"]),
                 history=values["history"],
+                # Files of earlier versions do not have it.
+                qat_epochs=int(values.get("qat_epochs", "0")),
                 mean=tuple(json.loads(values["mean"])),
                 std=tuple(json.loads(values["std"])),
                 labels=Labels(tuple(json.loads(values["classes"])), masks["classes"], masks["band"]),

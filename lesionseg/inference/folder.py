@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionseg.errors import ConfigError
+from lesionseg.inference.job import Job
 from lesionseg.inference.journal import TABLE, Journal, Part
 from lesionseg.inference.parts import claim, merge
 from lesionseg.inference.photos import list_photos
@@ -80,12 +81,13 @@ def predict_folder(
         raise ConfigError(f"the number of workers is {workers}", fix="use at least 1")
     photos = list_photos(source, output).share(part)
     counts: Counter[str] = Counter()
+    job = Job(predictor, options or PredictOptions())
     with (
         claim(output, part),
         scratch_folder(output / (f".predictions.{part}.unfinished" if part else ".predictions.unfinished")) as scratch,
         closing(Journal(output, photos.names, part)) as journal,
     ):
-        pipeline = Pipeline(predictor, photos, output, options or PredictOptions(), journal, scratch, workers)
+        pipeline = Pipeline(job, photos, output, journal, scratch, workers)
         # Closed before the journal is: an interrupted run still records the photos under way.
         with closing(pipeline.run()) as finished:
             for number, outcome in enumerate(finished, start=1):
@@ -93,7 +95,7 @@ def predict_folder(
                 if progress:
                     progress(number, len(photos.names))
         table = journal.finish(photos.skipped)
-        missing = merge(output, part.count, pipeline.made) if part else ()
+        missing = merge(output, part.count, job.made) if part else ()
     if part and not missing:
         table = output / TABLE
     return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing)

@@ -17,7 +17,7 @@ from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
 from lesionseg.errors import DataError
 from lesionseg.inference.journal import Part, is_table
 
-__all__ = ["Listing", "list_photos", "output_stem"]
+__all__ = ["Listing", "list_photos", "output_stem", "refuse_shared_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def list_photos(source: Path, output: Path) -> Listing:
     names, skipped = _walk(source, real_output)
     if not names:
         raise DataError(f"{source} holds no photo ({', '.join(IMAGE_SUFFIXES)})", fix="pass the folder of the photos")
-    _refuse_shared_names(names)
+    refuse_shared_names(names)
     names.sort()
     skipped.sort()
     return Listing(source, names, skipped)
@@ -135,7 +135,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _refuse_shared_names(names: Sequence[str]) -> None:
+def refuse_shared_names(names: Sequence[str]) -> None:
     """Makes sure that each photo has an output of its own.
 
     Raises:

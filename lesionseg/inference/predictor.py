@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,14 @@ from lesionseg.inference.single import PhotoPrediction, PhotoSource, TakesPhotos
 if TYPE_CHECKING:
     import torch
 
+    from lesionseg.inference.exported import ExportInfo
     from lesionseg.models import SegmentationModel
     from lesionseg.records import Checkpoint
 
-__all__ = ["Predictor", "TorchPredictor", "load_predictor", "load_torch"]
+__all__ = ["ExportedPredictor", "Predictor", "TorchPredictor", "load_file", "load_predictor", "load_torch"]
 
 _CHECKPOINTS = ("best", "last", "start")
+_FILES = (".onnx", ".xml")
 
 
 class Predictor(Protocol):
@@ -88,6 +90,17 @@ class Predictor(Protocol):
             ImageError: it cannot be read or decoded, or the pixels are of another kind.
             NonFiniteError: the model gives NaN.
         """
+
+
+@runtime_checkable
+class ExportedPredictor(Predictor, Protocol):
+    """A ``Predictor`` that was loaded from an exported file.
+
+    Attributes:
+        info: what the file says of itself.
+    """
+
+    info: ExportInfo
 
 
 class TorchPredictor(TakesPhotos):
@@ -154,7 +167,8 @@ def load_predictor(
     """Loads a trained run, or a model exported from one, for inference.
 
     Args:
-        run: a run folder, or an ``.onnx`` file that ``lesionseg export`` wrote, which needs no torch.
+        run: a run folder, or an ``.onnx`` or ``.xml`` (OpenVINO) file that ``lesionseg export`` wrote, which needs no
+            torch.
         checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with; an exported
             file holds the one that it was made from.
         device: ``auto`` (CUDA or MPS where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...; an
@@ -169,13 +183,22 @@ def load_predictor(
         raise ConfigError(f"there is no checkpoint {checkpoint!r}", fix=f"use one of: {', '.join(_CHECKPOINTS)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"the number of threads is {threads}", fix="use at least 1")
-    if run.suffix == ".onnx" and not run.is_dir():
+    if run.suffix in _FILES and not run.is_dir():
         if checkpoint != "best" or device not in ("auto", "cpu"):
             raise ConfigError(f"{run} has one state and runs on the CPU", fix="name a run folder instead")
-        from lesionseg.inference.onnx_predictor import load_onnx
-
-        return load_onnx(run, threads=threads)
+        return load_file(run, threads=threads)
     return load_torch(run, checkpoint, device, threads)
+
+
+def load_file(path: Path, *, threads: int | None = None) -> ExportedPredictor:
+    """Loads an exported file, ``.onnx`` or ``.xml``; otherwise as ``load_predictor``."""
+    if path.suffix == ".xml":
+        from lesionseg.inference.openvino_predictor import load_openvino
+
+        return load_openvino(path, threads=threads)
+    from lesionseg.inference.onnx_predictor import load_onnx
+
+    return load_onnx(path, threads=threads)
 
 
 def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> TorchPredictor:

@@ -25,6 +25,7 @@ from lesionseg.records import Checkpoint
 
 __all__ = [
     "FOLDER",
+    "best_checkpoint",
     "checkpoint_files",
     "checkpoint_folder",
     "chosen_folder",
@@ -219,6 +220,17 @@ def latest_checkpoint(run: Path) -> Path:
     return files[-1]
 
 
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint's JSON file, or the newest one's where none is known as the best.
+
+    Raises:
+        RunError: there is none.
+    """
+    folder = checkpoint_folder(run)
+    name = _best_name(folder)
+    return folder / f"{name}.json" if name else latest_checkpoint(run)
+
+
 def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
     """Reads a checkpoint and checks its hashes.
 
@@ -295,9 +307,7 @@ def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Check
     Raises:
         RunError: the run has no intact checkpoint.
     """
-    folder = checkpoint_folder(run)
-    name = _best_name(folder) if which == "best" else ""
-    file = folder / f"{name}.json" if name else latest_checkpoint(run)
+    file = best_checkpoint(run) if which == "best" else latest_checkpoint(run)
     checkpoint = load_checkpoint(file, with_optimizer=False)
     model = build_model(ModelSpec.from_json(checkpoint.model_spec))
     try:

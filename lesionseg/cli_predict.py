@@ -1,0 +1,178 @@
+"""``lesionseg predict``: a folder of photos in, masks and a table out."""
+
+from __future__ import annotations
+
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lesionseg.cli_parts import INTERRUPTED, PARTIAL, example, names, out, say
+from lesionseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lesionseg.inference.journal import Part
+
+__all__ = ["EXAMPLES", "predict"]
+
+EXAMPLES = example(
+    "lesionseg predict photos/ --model runs/finetuned --output masks/",
+    "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
+    "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay contour,heat --format png,geojson",
+    "lesionseg predict photos/ --model runs/finetuned --output masks/ --measure",
+    "sbatch --array=1-8 --wrap 'lesionseg predict photos/ --model finetuned-int8.onnx --output masks/ "
+    "--num-parts 8 --part-id $SLURM_ARRAY_TASK_ID'",
+)
+
+
+class Engine(StrEnum):
+    """What runs the stages."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+_WRITTEN, _FOUND, _WHERE = "What is written", "How the lesion is found", "Where it runs"
+
+
+def predict(
+    source: Annotated[str, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
+    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx or .xml file.")],
+    output: Annotated[str, typer.Option(help="Folder for masks and predictions.csv.")],
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=names,
+            is_eager=True,
+            rich_help_panel=_WRITTEN,
+            help="Also write pictures to look at: contour, heat, focus, strip; with commas, or repeated.",
+        ),
+    ] = None,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", rich_help_panel=_WRITTEN, help="Also write 8-bit maps.")
+    ] = False,
+    mask_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            callback=names,
+            is_eager=True,
+            rich_help_panel=_WRITTEN,
+            help="Of the mask: png (default), nifti, rle (COCO), geojson, svg; with commas, or repeated.",
+        ),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            rich_help_panel=_WRITTEN,
+            help="Also measure colours, and read a ruler where there is one.",
+        ),
+    ] = False,
+    mm_per_pixel: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_WRITTEN, help="Scale of all photos at their own size; the table then has millimetres too."
+        ),
+    ] = None,
+    bits: Annotated[
+        int, typer.Option(rich_help_panel=_WRITTEN, help="Of each pixel of a PNG mask: 8 (0 and 255) or 1.")
+    ] = 8,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, rich_help_panel=_FOUND, help="Lesion where the probability is at least this.")
+    ] = 0.5,
+    tta: Annotated[
+        bool, typer.Option("--tta", rich_help_panel=_FOUND, help="Average over four mirror images: slower, and better.")
+    ] = False,
+    largest: Annotated[
+        bool, typer.Option("--largest-component", rich_help_panel=_FOUND, help="Keep the largest region alone.")
+    ] = False,
+    holes: Annotated[
+        bool, typer.Option("--fill-holes", rich_help_panel=_FOUND, help="Fill what the lesion encloses.")
+    ] = False,
+    tile: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_FOUND,
+            help="For lesions small in the frame: tiles at this many times the input size. Harms close-ups.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(rich_help_panel=_WHERE, help="Photos done at a time; by default one per core.")
+    ] = None,
+    num_parts: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=_WHERE,
+            help="Share the photos among so many processes or machines; the last to end makes the one table.",
+        ),
+    ] = None,
+    part_id: Annotated[
+        int | None, typer.Option(rich_help_panel=_WHERE, help="Which share this process does, from 1 to --num-parts.")
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            rich_help_panel=_WHERE,
+            help="ray: on a Ray cluster, with an .onnx file; source and output may be s3:// or gs:// then.",
+        ),
+    ] = Engine.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(rich_help_panel=_WHERE, help="Of the Ray cluster; by default the one that is there.")
+    ] = None,
+) -> None:
+    """Write a mask for each photo at the photo's own size; bad photos are recorded and skipped (exit 3).
+
+    Ctrl-C and SIGTERM finish the photos under way; after that, or after a kill, the same command goes on.
+    """
+    from lesionseg import api, console
+    from lesionseg.inference.folder import PredictOptions
+    from lesionseg.inference.measurements import Measuring
+    from lesionseg.inference.refine import Refinement
+
+    measuring = Measuring(measure, mm_per_pixel)
+    formats, overlays = tuple(mask_format or ("png",)), tuple(overlay or ())
+    options = PredictOptions(threshold, formats, overlays, save_probabilities, bits, measuring)
+    refine = Refinement(tile, flips=tta, largest=largest, holes=holes)
+    part = _part(num_parts, part_id)
+    _require_engine(engine, part, address, source, output)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with console.counter(out, "predicting") as progress:
+            more: dict[str, Any] = {"refine": refine, "progress": progress, "workers": workers}
+            if engine == Engine.RAY:
+                result = api.predict_on_cluster(source, model, output, options, address=address, **more)
+            else:
+                result = api.predict(source, model, output, options, part=part, **more)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on where it was")
+        raise typer.Exit(INTERRUPTED) from None
+    say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
+    if result.missing:
+        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, result.missing))}")
+    if result.failed:
+        raise typer.Exit(PARTIAL)
+
+
+def _part(count: int | None, number: int | None) -> Part | None:
+    if count is None and number is None:
+        return None
+    if count is None or number is None:
+        raise ConfigError("a part needs both its number and how many there are", fix="pass --num-parts and --part-id")
+    from lesionseg.inference.journal import Part
+
+    return Part(number, count)
+
+
+def _require_engine(engine: Engine, part: Part | None, address: str | None, *places: str) -> None:
+    """Raises ConfigError, listing what does not go with the engine."""
+    if engine == Engine.RAY:
+        problems = ["--num-parts: Ray shares the photos by itself"] if part else []
+    else:
+        problems = [f"{place}: an address needs --engine ray" for place in places if "://" in place]
+        problems += ["--address: it needs --engine ray"] if address else []
+    if problems:
+        raise ConfigError("these options do not go together", problems=problems, fix="leave one of them out")

@@ -1,0 +1,130 @@
+"""Folders of files, here or in an object store, by way of Arrow's file systems."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionseg.data.files import IMAGE_SUFFIXES, is_companion, read_bytes
+from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
+
+__all__ = ["Store", "open_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder that every machine of a cluster reaches under one name.
+
+    Attributes:
+        uri: as it was given.
+        base: the folder's path in its file system.
+        files: Arrow's file system; None for a local folder.
+    """
+
+    uri: str
+    base: str
+    files: Any = None
+
+    def list_photos(self) -> tuple[list[str], list[str]]:
+        """Names relative to the folder, sorted: what looks like a photo, and companion and system files.
+
+        Hidden folders are left out.
+
+        Raises:
+            DataError: the folder cannot be listed.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        try:
+            found = self.files.get_file_info(FileSelector(self.base, recursive=True))
+        except OSError as error:
+            raise DataError(f"{self.uri} cannot be listed: {error}", fix="check the address and the access") from error
+        names = sorted(posixpath.relpath(info.path, self.base) for info in found if info.type == FileType.File)
+        seen = [name for name in names if not any(map(is_companion, name.split("/")[:-1]))]
+        skipped = [name for name in seen if is_companion(posixpath.basename(name))]
+        odd = set(skipped)
+        return [name for name in seen if name not in odd and name.lower().endswith(IMAGE_SUFFIXES)], skipped
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            ImageError: it is not there, or cannot be read.
+        """
+        if self.files is None:
+            return read_bytes(Path(self.base, name))
+        try:
+            with self.files.open_input_file(f"{self.base}/{name}") as file:
+                data: bytes = file.read()
+        except OSError as error:
+            raise ImageError(
+                f"{self.uri}/{name} cannot be read: {error}", fix="check the access, or leave it"
+            ) from error
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file as a whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = f"{self.base}/{name}"
+        try:
+            if self.files is not None:
+                # An object appears when its stream is closed.
+                with self.files.open_output_stream(path) as file:
+                    file.write(data)
+                return
+            temporary = Path(posixpath.dirname(path), f".part-{uuid.uuid4().hex}")
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.uri}/{name} cannot be written: {error}", fix="check space and access") from error
+
+    def digest(self, name: str) -> str | None:
+        """Hex SHA-256 of a file; None where there is none."""
+        with suppress(ImageError):
+            return hashlib.sha256(self.read(name)).hexdigest()
+        return None
+
+    def exists(self, name: str) -> bool:
+        """Whether a local file is there; object stores are not asked, as every question costs a round trip."""
+        return self.files is None and os.path.lexists(f"{self.base}/{name}")
+
+
+def open_store(place: str | Path) -> Store:
+    """Opens a folder.
+
+    Args:
+        place: a path, or an address such as ``s3://bucket/photos``, ``gs://...`` or ``file:///...``.
+
+    Raises:
+        ConfigError: there is no such kind of address here, or its package is not installed.
+    """
+    text = str(place)
+    if "://" not in text:
+        return Store(text, str(Path(text).resolve()))
+    try:
+        from pyarrow import ArrowInvalid
+        from pyarrow.fs import FileSystem, LocalFileSystem
+    except ImportError as error:
+        raise ConfigError(f"{text} needs the extra [ray]", fix="pip install 'lesionseg[ray]'") from error
+    try:
+        files, base = FileSystem.from_uri(text)
+    except (ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{text} cannot be opened: {error}", fix="use s3://, gs:// or a path") from error
+    if not base.strip("/"):
+        raise ConfigError(f"{text} cannot be opened: it names no bucket or folder", fix="write s3://BUCKET/FOLDER")
+    if isinstance(files, LocalFileSystem):
+        return Store(text, base)
+    return Store(text.split("?")[0].rstrip("/"), base.rstrip("/"), files)

@@ -1,0 +1,105 @@
+"""The stages under Ray: the same bytes as on one machine, also when a worker dies."""
+
+import csv
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from red_channel import save, tree
+
+from lesionseg.errors import ConfigError, DataError
+from lesionseg.inference.distributed import predict_distributed
+from lesionseg.inference.folder import predict_folder
+from lesionseg.inference.onnx_predictor import load_onnx
+
+ray = pytest.importorskip("ray", reason="needs the extra [ray]")
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's own, of its own code.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(exported) -> Path:
+    return exported[1]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(40):
+        save(folder / f"clinic {number % 3}" / f"{number:03d}.jpg", number)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every file's bytes; of the table, all but the seconds."""
+    found: dict[str, object] = {name: (folder / name).read_bytes() for name in tree(folder)}
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        found["predictions.csv"] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    output = tmp_path_factory.mktemp("local")
+    assert predict_folder(photos, load_onnx(model, threads=1), output).failed == 1
+    return contents(output)
+
+
+def test_the_same_bytes_and_nothing_twice(model, photos, expected, tmp_path) -> None:
+    seen: list[tuple[int, int]] = []
+    result = predict_distributed(photos, model, tmp_path / "out", progress=lambda *n: seen.append(n), workers=2)
+    assert (result.done, result.reused, result.failed) == (40, 0, 1)
+    assert seen[-1] == (41, 41)
+    assert contents(tmp_path / "out") == expected
+    again = predict_distributed(photos, model, tmp_path / "out", workers=2)
+    assert (again.done, again.reused, again.failed) == (0, 40, 1)
+
+
+def test_a_worker_that_is_killed_changes_nothing(model, photos, expected, tmp_path) -> None:
+    killed = threading.Event()
+
+    def kill(done: int, total: int) -> None:
+        if done >= 8 and not killed.is_set():
+            found = subprocess.run(["pgrep", "-f", "ray::.*_Actor"], capture_output=True, text=True, check=False)
+            for number in found.stdout.split()[:1]:
+                os.kill(int(number), signal.SIGKILL)
+                killed.set()
+        time.sleep(0.02)
+
+    result = predict_distributed(photos, model, tmp_path / "out", progress=kill, workers=2)
+    assert killed.is_set()
+    assert (result.done, result.failed) == (40, 1)
+    assert contents(tmp_path / "out") == expected
+
+
+def test_an_address_in_place_of_a_path(model, photos, expected, tmp_path) -> None:
+    predict_distributed(photos.as_uri(), model, (tmp_path / "out").as_uri(), workers=1)
+    assert contents(tmp_path / "out") == expected
+
+
+def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="cannot be sent"):
+        predict_distributed(photos, tmp_path / "run", tmp_path / "out")
+
+
+def test_an_empty_folder(model, tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DataError, match="holds no photo"):
+        predict_distributed(tmp_path / "in", model, tmp_path / "out")
