@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
+from lesionseg.cli_app import EPILOG, app_page
 from lesionseg.cli_data import data
 from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
 from lesionseg.cli_predict import EXAMPLES, predict
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data, name="data")
+app.command("app", epilog=EPILOG)(app_page)
 
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]

@@ -28,7 +28,7 @@ FLOORS = (
     ("console",),
     ("api", "api_data", "api_parts", "api_scoring"),
     ("cli_parts",),
-    ("demo", "cli_data", "cli_predict"),
+    ("demo", "cli_data", "cli_app", "cli_predict"),
     ("cli", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,280 @@
+"""A web server for one page: a fixed set of files from memory, to be read and nothing else.
+
+No path is ever looked up in the file system, so there is none to escape from; there is nothing to send a photo to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lesionseg.app.site import Site
+from lesionseg.errors import ConfigError
+
+__all__ = ["HEADERS", "PORT", "Address", "Server", "is_local", "open_server", "serve"]
+
+PORT = 8517
+"""No other program's usual one: the page stays in the browser for offline use, under its address."""
+
+HEADERS: Mapping[str, str] = {
+    # Both make the page "cross-origin isolated", without which browsers give WebAssembly no threads.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
+        "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+"""Of every answer."""
+
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".onnx": "application/octet-stream",
+}
+_TEXT = ("text/", "application/json", "application/manifest+json")
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_SLOWEST = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page is served.
+
+    Attributes:
+        host: an IP address or name to listen on.
+        port: 0 for any free one.
+        names: further host names under which browsers may ask for the page.
+        certificate, key: PEM files, for HTTPS.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    names: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    return host in ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    kind: str
+    tag: str
+
+
+def _prepare(site: Site) -> dict[str, _File]:
+    files = {}
+    for path, data in site.items():
+        suffix = Path(path).suffix
+        kind = _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
+        kind += "; charset=utf-8" if kind.startswith(_TEXT) else ""
+        files[f"/{path}"] = _File(data, kind, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+    return files | {"/": files["/index.html"]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD for the server's files."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = _SLOWEST
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def _answer(self, *, with_body: bool) -> None:
+        if not self._is_ours():
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this address is not served here")
+            return
+        # A name with an escaped slash or dots is no name of ours, and is not found like any other.
+        file = self.server.files.get(unquote(urlsplit(self.path).path, errors="replace"))
+        if file is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "no such file")
+            return
+        same = file.tag in self.headers.get("If-None-Match", "")
+        self.send_response(HTTPStatus.NOT_MODIFIED if same else HTTPStatus.OK)
+        self.send_header("ETag", file.tag)
+        if not same:
+            self.send_header("Content-Type", file.kind)
+            self.send_header("Content-Length", str(len(file.data)))
+        self.end_headers()
+        if with_body and not same:
+            self.wfile.write(file.data)
+
+    def _is_ours(self) -> bool:
+        """Whether the page itself asks: another site's name may point here, and its scripts may send requests."""
+        hosts = self.headers.get_all("Host") or []
+        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
+            return False
+        return self.headers.get("Origin", self.server.origin(hosts[0])) == self.server.origin(hosts[0])
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        body = f"{status.value} {reason}\n".encode()
+        self.send_response(status)
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        # What else was sent is not read.
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Every other method ends here, and every malformed request."""
+        status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        self._refuse(status, status.phrase.lower())
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def version_string(self) -> str:
+        """Of the server, without Python's."""
+        return "lesionseg"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Says nothing: what is looked at is nobody's business."""
+
+
+class Server(ThreadingHTTPServer):
+    """Listens at once.
+
+    Args:
+        site: what it hands out.
+        address: where.
+
+    Raises:
+        ConfigError: the address is taken or does not exist, or the certificate cannot be used.
+    """
+
+    # A browser's idle connections must not hold up the end.
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, site: Site, address: Address) -> None:
+        self.files = _prepare(site)
+        self.context = _tls(address)
+        try:
+            super().__init__((address.host, address.port), _Handler)
+        except OSError as error:
+            raise ConfigError(
+                f"{address.host}:{address.port} cannot be served: {error.strerror}", fix="choose another --port"
+            ) from error
+        except OverflowError as error:
+            raise ConfigError(f"there is no port {address.port}", fix="choose one from 1024 to 65535") from error
+        self.port = int(self.server_address[1])
+        shown = "127.0.0.1" if address.host == "0.0.0.0" else address.host  # noqa: S104
+        self.url = f"{self.origin((address.names or (shown,))[0])}:{self.port}/"
+        names = {*_LOCAL, address.host, *address.names} - {"0.0.0.0"}  # noqa: S104
+        self.hosts = {f"{name.lower()}:{self.port}" for name in names}
+        if self.port == (443 if self.context else 80):
+            self.hosts |= {name.lower() for name in names}
+
+    def origin(self, host: str) -> str:
+        return f"{'https' if self.context else 'http'}://{host}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, peer = super().get_request()
+        if self.context is not None:
+            # The handshake is left to the request's own thread: a client that never finishes it holds up nobody.
+            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, peer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away, or that does not trust the certificate, is no error of ours."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def _tls(address: Address) -> ssl.SSLContext | None:
+    if address.certificate is None:
+        if address.key is not None:
+            raise ConfigError("a key comes with a certificate", fix="add --certificate FILE")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(address.certificate, address.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{address.certificate} and its key cannot be used: {error}", fix="give PEM files, as mkcert makes them"
+        ) from error
+    return context
+
+
+@contextmanager
+def open_server(site: Site, address: Address) -> Iterator[Server]:
+    """A server that listens, and answers once ``serve_forever`` runs.
+
+    Raises:
+        ConfigError: the address is taken or does not exist, or the certificate cannot be used.
+    """
+    server = Server(site, address)
+    try:
+        yield server
+    finally:
+        server.server_close()
+
+
+def serve(site: Site, address: Address, tell: Callable[[str], None]) -> None:
+    """Serves until Ctrl-C or SIGTERM.
+
+    Args:
+        site: what ``make_site`` makes.
+        address: where.
+        tell: gets the URL, once the server listens.
+
+    Raises:
+        ConfigError: the address is taken or does not exist, or the certificate cannot be used.
+    """
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    with open_server(site, address) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        thread.start()
+        try:
+            tell(server.url)
+            # In turns: on Windows a wait without an end hears no signal.
+            while not stop.wait(0.5):
+                pass
+        finally:
+            server.shutdown()
+            for number, handler in previous.items():
+                signal.signal(number, handler)

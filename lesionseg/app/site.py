@@ -1,0 +1,122 @@
+"""The page and a model together: everything that a web server hands out, as files by their path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lesionseg import RESEARCH_USE, __version__
+from lesionseg.app.building import VERSION_FILE, find_page
+from lesionseg.config import find_shipped
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import ConfigError, OutputError
+from lesionseg.inference.exported import INPUT
+from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
+from lesionseg.records import THRESHOLD, RgbImage
+
+__all__ = ["Site", "check_photo", "find_model", "make_site", "write_site"]
+
+Site = Mapping[str, bytes]
+"""Path below the root, without a leading slash -> bytes; ``index.html`` is the root's."""
+
+_BLOCK = 16
+_MARK = "lesionseg-app.txt"
+
+
+def find_model(source: str) -> Path:
+    """An exported model by its path, by a shipped name, or by the run folder that it was exported from.
+
+    Raises:
+        ConfigError: there is none, or a run has none or several.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        try:
+            return find_shipped(source, "models", ".onnx")
+        except ConfigError as error:
+            raise ConfigError(error.message, fix=_how_to_export("RUN")) from error
+    found = sorted(folder.glob("*.onnx")) or sorted(folder.glob("export/*.onnx"))
+    if not found:
+        raise ConfigError(f"{source} holds no exported model", fix=_how_to_export(source))
+    if len(found) > 1:
+        raise ConfigError(f"{source} holds several models", problems=map(str, found), fix="name one of them")
+    return found[0]
+
+
+def _how_to_export(run: str) -> str:
+    return f"'lesionseg export {run} --precision int8', then 'lesionseg app --model FILE.onnx'"
+
+
+def make_site(model: Path, page: Path | None = None) -> Site:
+    """All files of the page for one model.
+
+    Args:
+        model: a file that ``lesionseg export`` wrote.
+        page: a built page; None finds it, or builds it.
+
+    Raises:
+        LesionsegError: the model is damaged or of another program, or there is no page.
+    """
+    predictor = load_onnx(model, threads=1)
+    folder = page or find_page()
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files.pop(VERSION_FILE, None)
+    files["model.onnx"] = model.read_bytes()
+    files["model.json"] = json.dumps(_describe(predictor, len(files["model.onnx"])), indent=1).encode()
+    # The service worker knows every file by its digest, so a changed file is a changed script, which browsers notice.
+    digests = {path: hashlib.sha256(data).hexdigest()[:16] for path, data in sorted(files.items()) if path != "sw.js"}
+    files["sw.js"] = b"self.FILES=" + json.dumps(digests, separators=(",", ":")).encode() + b";\n" + files["sw.js"]
+    return files
+
+
+def _describe(predictor: OnnxPredictor, size: int) -> dict[str, object]:
+    """``model.json``: what the browser's runtime does not tell of a model, and the answer to ``check_photo``."""
+    info = predictor.info
+    probability = predictor.infer(check_photo(info.height, info.width)[None])[0]
+    rows, columns = info.height // _BLOCK, info.width // _BLOCK
+    blocks = probability[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK).mean((1, 3))
+    metadata = info.to_metadata()
+    return {
+        **{key: metadata[key] for key in ("name", "checkpoint", "architecture", "precision", "licence")},
+        "lesionseg_version": __version__,
+        "height": info.height,
+        "width": info.width,
+        "threshold": THRESHOLD,
+        "classes": info.labels.names,
+        "input": INPUT,
+        "output": "probability",
+        "bytes": size,
+        "sha256": predictor.sha256,
+        "notice": RESEARCH_USE,
+        "check": [round(float(value), 5) for value in blocks.ravel()],
+    }
+
+
+def check_photo(height: int, width: int) -> RgbImage:
+    """A made-up photo that browser and program draw alike: two dark rings on bands of skin colour.
+
+    The page compares its model's answer with ours before it shows any other. ``uint8 height width 3``.
+    """
+    y, x = np.mgrid[:height, :width]
+    across, down = 1000 * (2 * x + 1) // width - 900, 1000 * (2 * y + 1) // height - 1000
+    far = across**2 + 2 * down**2
+    dark = np.where(far < 250_000, 110, np.where(far < 360_000, 60, 0))
+    band = ((x >> 3) + (y >> 3)) % 5
+    return np.stack([215 - dark - band, 165 - dark - 2 * band, 145 - dark + band], axis=2).astype(np.uint8)
+
+
+def write_site(site: Site, folder: Path) -> None:
+    """Writes the files for a web host.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written to.
+    """
+    if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} holds something else", fix="name a new folder, or an empty one")
+    notice = f"Written by lesionseg {__version__}; written anew by 'lesionseg app --build'. {RESEARCH_USE}\n"
+    for path, data in {_MARK: notice.encode(), **site}.items():
+        write_atomic(folder / path, data)

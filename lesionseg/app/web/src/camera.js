@@ -1,0 +1,94 @@
+// The camera, and the loop that sends its frames through the model one after the other.
+
+const LIVE_SIDE = 640; // Longest side of a live frame, in pixels.
+const WANTED = { width: { ideal: 1920 }, height: { ideal: 1440 } };
+
+/** What went wrong with a camera, in words for the user. */
+export function cameraProblem(error) {
+  if (!navigator.mediaDevices) return "Browsers give the camera to secure pages only: open this page over HTTPS, or on the machine that serves it.";
+  const known = {
+    NotAllowedError: "The camera was not allowed. Allow it in the browser’s settings of this page, then try again.",
+    NotFoundError: "There is no camera here.",
+    NotReadableError: "The camera is in use by another program.",
+  };
+  return known[error.name] ?? `The camera did not start (${error.message}).`;
+}
+
+export class Camera {
+  #running = false;
+
+  /** @param {HTMLVideoElement} video never shown itself: its frames are, each with its own mask */
+  constructor(video) {
+    this.video = video;
+  }
+
+  get isOpen() {
+    return Boolean(this.video.srcObject);
+  }
+
+  async open(choice = { facingMode: { ideal: "environment" } }) {
+    if (!navigator.mediaDevices) throw new Error("no camera on insecure pages");
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...choice } });
+    this.close();
+    this.video.srcObject = stream;
+    await this.video.play();
+  }
+
+  close() {
+    this.#running = false;
+    for (const track of this.video.srcObject?.getTracks() ?? []) track.stop();
+    this.video.srcObject = null;
+  }
+
+  async count() {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    return devices.filter((device) => device.kind === "videoinput").length;
+  }
+
+  /** Front to back on a phone, one camera to the next elsewhere. */
+  async turn() {
+    const { facingMode, deviceId } = this.video.srcObject.getVideoTracks()[0].getSettings();
+    if (facingMode) return this.open({ facingMode: { ideal: facingMode === "user" ? "environment" : "user" } });
+    const devices = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
+    const next = devices[(devices.findIndex((device) => device.deviceId === deviceId) + 1) % devices.length];
+    return this.open({ deviceId: { exact: next.deviceId } });
+  }
+
+  /** @returns {Promise<Blob>} what the camera sees, at its full size */
+  async take() {
+    const canvas = new OffscreenCanvas(this.video.videoWidth, this.video.videoHeight);
+    canvas.getContext("2d").drawImage(this.video, 0, 0);
+    return canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+  }
+
+  /**
+   * @param {(frame: ImageBitmap) => Promise<void>} use gets the next frame when it is done with the last
+   * @returns {Promise<void>} when the camera is closed
+   */
+  async run(use) {
+    const stream = this.video.srcObject;
+    this.#running = true;
+    const isOn = () => this.#running && this.video.srcObject === stream;
+    while (isOn()) {
+      // Also rests while the page is hidden.
+      await new Promise(requestAnimationFrame);
+      const { videoWidth, videoHeight, readyState } = this.video;
+      if (!isOn() || readyState < HTMLMediaElement.HAVE_CURRENT_DATA || !videoWidth) continue;
+      const scale = Math.min(1, LIVE_SIDE / Math.max(videoWidth, videoHeight));
+      const size = { resizeWidth: Math.round(videoWidth * scale), resizeHeight: Math.round(videoHeight * scale) };
+      await use(await createImageBitmap(this.video, { ...size, resizeQuality: "medium" }));
+    }
+  }
+}
+
+/** Frames per second over the last second or so. */
+export class Pace {
+  #times = [];
+
+  tick(now = performance.now()) {
+    this.#times.push(now);
+    while (now - this.#times[0] > 1500) this.#times.shift();
+    const span = now - this.#times[0];
+    return span ? (1000 * (this.#times.length - 1)) / span : 0;
+  }
+}

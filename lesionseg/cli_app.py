@@ -1,0 +1,60 @@
+"""``lesionseg app``: the page that runs a model in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from lesionseg.cli_parts import err, example, out, say
+
+__all__ = ["EPILOG", "app_page"]
+
+EPILOG = example(
+    "lesionseg app --model runs/finetuned/export/finetuned-int8.onnx",
+    "lesionseg app --model finetuned-int8.onnx --build page/",
+    "lesionseg app --model finetuned-int8.onnx --host 192.168.1.20 --certificate cert.pem --key key.pem",
+)
+
+
+def app_page(
+    model: Annotated[
+        str, typer.Option(help="An exported .onnx file, the run folder that holds one, or a shipped name.")
+    ] = "light",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8517,
+    build: Annotated[
+        Path | None, typer.Option(help="Write the page into this folder for a web host, and serve nothing.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine can reach it then.")] = (
+        "127.0.0.1"
+    ),
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="A further host name of this machine; may be repeated.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
+) -> None:
+    """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
+    from lesionseg.app.server import Address, is_local, serve
+    from lesionseg.app.site import find_model, make_site, write_site
+
+    file = find_model(model)
+    with out.status("making the page"):
+        site = make_site(file)
+    if build:
+        write_site(site, build)
+        say(f"page -> {escape(str(build))}: {sum(map(len, site.values())) / 1e6:.0f} MB; see docs/app.md on hosting it")
+        return
+    if not is_local(host):
+        _warn_of_others(secure=certificate is not None)
+    address = Address(host, port, tuple(names or ()), certificate, key)
+    serve(site, address, lambda url: say(f"{escape(file.name)} is at {url}   (Ctrl-C stops)"))
+
+
+def _warn_of_others(*, secure: bool) -> None:
+    line = "others in this network can open the page; their photos stay on their own devices"
+    if not secure:
+        line += ". Browsers give camera, threads and offline use to HTTPS alone: add --certificate and --key"
+    err.print(f"[yellow]Warning[/yellow] {line}", highlight=False, soft_wrap=True)

@@ -1,0 +1,243 @@
+"""The page's server: its files and nothing else, to its own page and nobody else."""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lesionseg.app.server import HEADERS, Address, Server, is_local, open_server
+from lesionseg.errors import ConfigError
+
+SITE = {
+    "index.html": b"<!doctype html>",
+    "main.js": b"1",
+    "ort/run.mjs": b"2",
+    "ort/run.wasm": b"\0asm",
+    "model.onnx": b"weights",
+    "manifest.webmanifest": b"{}",
+}
+
+
+@contextmanager
+def running(address: Address | None = None) -> Iterator[Server]:
+    with open_server(SITE, address or Address(port=0)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as one:
+        yield one
+
+
+def ask(server: Server, method: str = "GET", path: str = "/", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": f"127.0.0.1:{server.port}", **headers}.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    answer.body = answer.read()  # type: ignore[attr-defined]
+    connection.close()
+    return answer
+
+
+def test_files_and_their_kinds(server: Server) -> None:
+    kinds = {
+        "/": "text/html; charset=utf-8",
+        "/index.html?backend=wasm": "text/html; charset=utf-8",
+        "/main.js": "text/javascript; charset=utf-8",
+        "/ort/run.mjs": "text/javascript; charset=utf-8",
+        "/ort/run.wasm": "application/wasm",
+        "/model.onnx": "application/octet-stream",
+        "/manifest.webmanifest": "application/manifest+json; charset=utf-8",
+    }
+    for path, kind in kinds.items():
+        answer = ask(server, path=path)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
+        assert answer.body == SITE[path.split("?")[0].lstrip("/") or "index.html"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("HEAD", "/"), ("GET", "/nothing"), ("POST", "/"), ("OPTIONS", "/")]
+)
+def test_every_answer_has_the_headers(server: Server, method: str, path: str) -> None:
+    answer = ask(server, method, path)
+    for name, value in HEADERS.items():
+        assert answer.headers.get_all(name) == [value]
+    assert answer.headers["Server"] == "lesionseg"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_the_policy_lets_the_page_run_and_nothing_out() -> None:
+    policy = dict(part.strip().split(" ", 1) for part in HEADERS["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["connect-src"] == policy["worker-src"] == "'self'"
+    assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"
+    assert HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert (HEADERS["Cross-Origin-Opener-Policy"], HEADERS["Cross-Origin-Embedder-Policy"]) == (
+        "same-origin",
+        "require-corp",
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/ort/../../../etc/passwd", "/..%2f..%2fetc%2fpasswd"),
+        *("//etc/passwd", "/ort", "/ort/", "/ort//run.mjs", "/main.js/", "/main.js%00", "/MAIN.JS", "/.", "/~root"),
+        *("/C:/Windows/win.ini", "/..\\..\\secret", "http://127.0.0.1/etc/passwd"),
+    ],
+)
+def test_nothing_else_is_found(server: Server, path: str) -> None:
+    answer = ask(server, path=path)
+    assert answer.status == 404
+    assert answer.body == b"404 no such file\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "X"])
+def test_nothing_can_be_sent(server: Server, method: str) -> None:
+    answer = ask(server, method, "/", Content_Length="5")
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_head_has_no_body(server: Server) -> None:
+    answer = ask(server, "HEAD", "/model.onnx")
+    assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "7")  # type: ignore[attr-defined]
+
+
+def test_known_files_are_not_sent_again(server: Server) -> None:
+    tag = ask(server, path="/model.onnx").headers["ETag"]
+    again = ask(server, path="/model.onnx", If_None_Match=tag)
+    assert (again.status, again.body) == (304, b"")  # type: ignore[attr-defined]
+    assert ask(server, path="/main.js", If_None_Match=tag).status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost:"])
+def test_other_names_for_this_machine_are_refused(server: Server, host: str) -> None:
+    assert ask(server, Host=host.format(port=server.port)).status == 421
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
+def test_its_own_names_are_served(server: Server, host: str) -> None:
+    assert ask(server, Host=f"{host}:{server.port}").status == 200
+
+
+def test_other_sites_are_refused(server: Server) -> None:
+    ours = f"http://127.0.0.1:{server.port}"
+    assert ask(server, Origin=ours).status == 200
+    for origin in ("https://evil.example", "null", f"http://localhost:{server.port}", ours.replace("http", "https")):
+        assert ask(server, Origin=origin).status == 421
+
+
+def raw(server: Server, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_malformed_requests_are_answered(server: Server) -> None:
+    host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
+    assert raw(server, b"GET / HTTP/1.1\r\n" + host + host + b"\r\n").startswith(b"HTTP/1.1 421 ")
+    assert raw(server, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 421 ")
+    assert b" 414 " in raw(server, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + host + b"\r\n")
+    assert b" 431 " in raw(server, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n")
+    assert b"400 " in raw(server, b"\x16\x03\x01 what HTTP/9\r\n\r\n")
+    assert ask(server).status == 200
+
+
+def test_only_this_machine_is_the_default() -> None:
+    assert is_local(Address().host)
+    assert is_local("localhost")
+    assert not is_local("0.0.0.0")  # noqa: S104
+    assert not is_local("192.168.1.20")
+
+
+def test_further_names() -> None:
+    with running(Address(port=0, names=("desk.example",))) as server:
+        assert server.url == f"http://desk.example:{server.port}/"
+        assert ask(server, Host=f"desk.example:{server.port}").status == 200
+
+
+def test_a_taken_port_is_told(server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be served.*\nFix: choose another --port"):
+        Server(SITE, Address(port=server.port))
+    with pytest.raises(ConfigError, match="no port 70000"):
+        Server(SITE, Address(port=70000))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    alternative = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = ["openssl", "req", *words, *alternative, "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("no openssl here")
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_https(certificate: tuple[Path, Path]) -> None:
+    with running(Address("localhost", 0, certificate=certificate[0], key=certificate[1])) as server:
+        assert server.url == f"https://localhost:{server.port}/"
+        context = ssl.create_default_context(cafile=str(certificate[0]))
+        # One that never says hello holds up nobody.
+        with socket.create_connection(("127.0.0.1", server.port)):
+            connection = http.client.HTTPSConnection("localhost", server.port, timeout=10, context=context)
+            connection.request("GET", "/main.js", headers={"Origin": server.url.rstrip("/")})
+            assert connection.getresponse().read() == b"1"
+            connection.close()
+
+
+def test_a_wrong_certificate_is_told(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    (tmp_path / "not.pem").write_text("no")
+    with pytest.raises(ConfigError, match=r"cannot be used"):
+        Server(SITE, Address(port=0, certificate=tmp_path / "not.pem"))
+    with pytest.raises(ConfigError, match=r"cannot be used"):
+        Server(SITE, Address(port=0, certificate=certificate[0]))
+    with pytest.raises(ConfigError, match="a key comes with a certificate"):
+        Server(SITE, Address(port=0, key=certificate[1]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes otherwise")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_told_to(number: signal.Signals) -> None:
+    code = (
+        "from lesionseg.app.server import *\n"
+        "serve({'index.html': b'x' * 20_000_000}, Address(port=0), lambda url: print(url, flush=True))\n"
+        "print('ended')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        host = url.removeprefix("http://").rstrip("/")
+        name, port = host.split(":")
+        # A browser that keeps its connection, and one that stopped in the middle of a large file.
+        with socket.create_connection((name, int(port))) as idle, socket.create_connection((name, int(port))) as slow:
+            slow.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            slow.recv(1000)
+            idle.sendall(b"GET / HT")
+            time.sleep(0.2)
+            process.send_signal(number)
+            assert process.wait(timeout=5) == 0
+        assert process.stdout.read() == "ended\n"
