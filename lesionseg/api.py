@@ -187,7 +187,7 @@ def predict(
         RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
             writes into the output folder.
     """
-    from lesionseg.inference.folder import predict_folder
+    from lesionseg.inference.folder import PredictOptions, predict_folder
 
     # Each worker runs an exported model on a thread of its own.
     predictor = load(run, threads=1 if as_path(run).is_file() else None)

@@ -76,7 +76,8 @@ def test_rounding_ends_with_the_block(trained):
         apart = module(photos)[0] - before
         assert found.ranges
     module.eval()
-    assert 0 < apart.abs().max() < 0.2
+    # In training, dropout is at work too.
+    assert 0 < apart.abs().mean() < 0.15
     torch.testing.assert_close(module(photos)[0], before, atol=0, rtol=0)
     assert module.state_dict().keys() == state.keys()
 
