@@ -1,7 +1,6 @@
 """An exported file where a run folder is expected: in predict, evaluate, compare and the benchmark, without torch."""
 
 import csv
-import json
 import subprocess
 import sys
 
