@@ -19,7 +19,7 @@ from lesionseg.inference.predictor import TorchPredictor
 
 __all__ = ["Checked", "describe", "write_card"]
 
-_PLACES = ("root", "cache", "checkpoints")
+_PLACES = ("root", "cache", "checkpoints", "start", "teacher")
 
 
 @dataclass(frozen=True, slots=True)

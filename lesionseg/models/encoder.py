@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lesionseg.config import STRIDE
 from lesionseg.errors import ShapeError, WeightsError
 from lesionseg.models.folding import fold_norms
+from lesionseg.models.narrowing import narrowed
 from lesionseg.models.weights import ARCHITECTURE, EncoderSpec
 
 __all__ = ["HEAD_TAPS", "Encoder"]
@@ -24,14 +25,15 @@ HEAD_TAPS = ("input", "stem", *(f"block{number}" for number in range(1, _BLOCKS 
 
 
 class Encoder(nn.Module):
-    """MobileNetV2 1.0 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters).
+    """MobileNetV2 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters at width
+    1, whose channels are told below; ``channels`` tells those of any width).
 
     It owns the input's normalisation, as buffers that travel with the weights. Frozen, it is in eval mode whatever
     ``train()`` says, and outside autograd. Layers after the deepest tap are left out.
 
     Args:
         spec: what the weights were trained with.
-        state: the weights, as in timm; None starts at random.
+        state: the weights, as in timm, of this width or of a larger one, which is narrowed; None starts at random.
         taps: the features that ``forward`` gives: ``input`` (normalised, 3 channels), ``stem`` (32, at 1/2), ``block1``
             to ``block17`` (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32), ``head`` (1280, 1/32),
             ``expandN`` (after the first activation in block N: 96 at 1/2 in 2, 144 at 1/4 in 4, 192 at 1/8 in 7, 576 at
@@ -53,7 +55,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.net = timm.create_model(
-            ARCHITECTURE,
+            spec.architecture,
             pretrained=False,
             num_classes=0,
             bn_eps=spec.bn_eps,
@@ -71,13 +73,15 @@ class Encoder(nn.Module):
         self.std: Tensor
         if state is not None:
             try:
-                self.net.load_state_dict(dict(state))
+                self.net.load_state_dict(narrowed(state, self.net))
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
                     fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
                 ) from error
+        self.channels = {name: count for name, count in self._count_channels() if name in taps}
+        """tap -> its channels, read off the network."""
         self._leave_out_what_no_tap_needs()
 
     def _leave_out_what_no_tap_needs(self) -> None:
@@ -85,6 +89,19 @@ class Encoder(nn.Module):
             self.net.conv_head, self.net.bn2 = nn.Identity(), nn.Identity()
         if f"block{_BLOCKS}" not in self.taps and "head" not in self.taps:
             self.net.blocks[-1][-1].bn3 = nn.Identity()
+
+    def _count_channels(self) -> Iterator[tuple[str, int]]:
+        net: Any = self.net
+        yield "input", net.conv_stem.in_channels
+        yield "stem", net.conv_stem.out_channels
+        blocks = (block for stage in net.blocks for block in stage)
+        for number, block in enumerate(blocks, start=1):
+            last = block.conv_pw if number == 1 else block.conv_pwl
+            if number > 1:
+                yield f"expand{number}", block.conv_pw.out_channels
+                yield f"project{number}", last.out_channels
+            yield f"block{number}", last.out_channels
+        yield "head", net.conv_head.out_channels
 
     def freeze(self) -> Encoder:
         """Stops every parameter and every BatchNorm buffer for good."""

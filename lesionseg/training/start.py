@@ -28,19 +28,25 @@ def starting_model(config: RunConfig) -> SegmentationModel:
     if made.start:
         return _started(config, Path(made.start).expanduser())
     weights = load_encoder_weights(made.encoder_weights)
-    spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
-    return build_model(spec, weights)
+    encoder = replace(weights.spec, width=made.encoder_width)
+    classes = len(config.data.class_names)
+    return build_model(
+        ModelSpec(made.name, made.dropout, classes, encoder, made.rates or (), made.decoder_width), weights
+    )
 
 
 def _started(config: RunConfig, run: Path) -> SegmentationModel:
     """A model with the weights of an earlier run's, and the dropout that the config asks for."""
     model, state, _ = load_model(run)
     spec, made = model.spec, config.model
-    wanted = (made.name, len(config.data.class_names), made.rates or ())
-    if (spec.name, spec.classes, spec.rates) != wanted:
+    widths = (spec.encoder.width, spec.decoder_width)
+    wanted = (made.name, len(config.data.class_names), made.rates or (), (made.encoder_width, made.decoder_width))
+    if (spec.name, spec.classes, spec.rates, widths) != wanted:
         raise ConfigError(
             f"model.start={run} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
-            fix="set model.name, model.rates and the classes as they are in that run, or start from another",
+            problems=[f"its widths are {widths}, those asked for {wanted[3]}"] if widths != wanted[3] else (),
+            fix="set model.name, model.rates, the widths and the classes as they are in that run, "
+            "or start from another",
         )
     started = build_model(replace(spec, dropout=made.dropout))
     started.load_state_dict(dict(state.model_state))
