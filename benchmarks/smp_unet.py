@@ -1,5 +1,5 @@
-"""segmentation_models.pytorch's Unet on MobileNetV2, trained by lesionseg's loop with the settings of a config, and scored
-on the test split beside what that loop makes of lesionseg's own network.
+"""segmentation_models.pytorch's Unet on MobileNetV2, trained by lesionseg's loop with the settings of a config, and
+scored on the test split, to stand beside what that loop makes of lesionseg's own network.
 
     python benchmarks/smp_unet.py CONFIG.yaml --output runs/smp [key.subkey=value ...]
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from lesionseg.config import load_config
@@ -26,7 +27,7 @@ from lesionseg.data.transforms import augmentation
 from lesionseg.inference.predictor import TorchPredictor
 from lesionseg.inference.scoring import score_run
 from lesionseg.models import ModelSpec, SegmentationModel, load_encoder_weights
-from lesionseg.models.weights import EncoderWeights
+from lesionseg.models.weights import ARCHITECTURE, EncoderSpec, EncoderWeights
 from lesionseg.training.checkpoint import best_checkpoint, checkpoint_folder, load_checkpoint
 from lesionseg.training.fit import fit
 
@@ -38,12 +39,14 @@ class SmpEncoder(nn.Module):
         super().__init__()
         spec = weights.spec
         self.net = encoder
-        # Theirs takes no such options; the weights were trained with them.
-        encoder.model = timm.create_model(
-            "mobilenetv2_100", features_only=True, pretrained=False, bn_eps=spec.bn_eps, pad_type=spec.pad_type
-        )
-        known = encoder.model.state_dict()
-        encoder.model.load_state_dict({key: value for key, value in (weights.state or {}).items() if key in known})
+        # Both name their layers in their own way and have them in one order.
+        order = timm.create_model(ARCHITECTURE, num_classes=0).state_dict()
+        known, own = {name: (weights.state or {})[name] for name in order}, encoder.state_dict()
+        for (name, there), (other, here) in zip(own.items(), known.items(), strict=True):
+            if there.shape != here.shape:
+                raise SystemExit(f"{name} and {other} differ in shape")
+        encoder.load_state_dict(dict(zip(own, known.values(), strict=True)))
+        use_settings_of(encoder, spec)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
 
@@ -51,6 +54,20 @@ class SmpEncoder(nn.Module):
         """Tap -> features."""
         x = (image.to(self.mean.dtype) - self.mean) / self.std
         return {str(index): features for index, features in enumerate(self.net(x))}
+
+
+def use_settings_of(encoder: nn.Module, spec: EncoderSpec) -> None:
+    """The padding and epsilon that the weights were trained with, for which theirs has no option."""
+    for module in list(encoder.modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = spec.bn_eps
+        for name, conv in module.named_children():
+            if isinstance(conv, nn.Conv2d) and conv.stride == (2, 2) and spec.pad_type == "same":
+                same = Conv2dSame(
+                    conv.in_channels, conv.out_channels, conv.kernel_size, 2, groups=conv.groups, bias=False
+                )
+                same.load_state_dict(conv.state_dict())
+                setattr(module, name, same)
 
 
 class SmpDecoder(nn.Module):
@@ -68,7 +85,7 @@ class SmpDecoder(nn.Module):
 
 def build(weights: EncoderWeights) -> SegmentationModel:
     """Theirs, in the two parts that the loop knows."""
-    model = smp.Unet("tu-mobilenetv2_100", encoder_weights=None, classes=1)
+    model = smp.Unet("mobilenet_v2", encoder_weights=None, classes=1)
     return SegmentationModel(
         ModelSpec("smp", 0.0, 1, weights.spec), SmpEncoder(model.encoder, weights), SmpDecoder(model)
     )
