@@ -4,16 +4,23 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import lesionseg
 from lesionseg import api, shipped_models
 from lesionseg.errors import ConfigError, OutputError, RunError
+from lesionseg.export import publish
+from lesionseg.export.formats import Built
+from lesionseg.export.onnx import with_metadata
 from lesionseg.export.photos import generated_photos
+from lesionseg.inference.exported import ExportInfo
+from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.shipped_models import DEFAULT, FACTS, INT8, SCORES_OF, WEIGHTS, find_model, open_bundle
 
@@ -219,12 +226,21 @@ def test_the_benchmark_takes_names(shipped: Path, tmp_path: Path) -> None:
 def test_other_precisions_are_made_of_it(
     shipped: Path, exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def build(module: Any, info: ExportInfo, _: object) -> Built:
+        # As it was traced before: of the same weights, before they were float16.
+        data = with_metadata(onnx.load(exported[1]), info.to_metadata())
+        return Built({".onnx": data}, OnnxPredictor(data, exported[1], threads=1).infer)
+
+    monkeypatch.setitem(publish.FORMATS, "onnx", replace(publish.FORMATS["onnx"], build=build))
+    # Rounding of the stand-in's weights.
+    monkeypatch.setattr(publish, "_LARGEST", 1e-2)
     monkeypatch.chdir(tmp_path)
     made = api.export(DEFAULT)
     assert made.path == Path(f"{DEFAULT}-float32.onnx")
     photos = generated_photos(1, 64, 96)
-    one, other = lesionseg.load(made.path), load_torch(exported[0], device="cpu")
+    one, other = load_onnx(made.path), load_torch(exported[0], device="cpu")
     np.testing.assert_allclose(one.infer(photos), other.infer(photos), atol=1e-2)
     assert one.quality is not None
+    assert (one.info.run["name"], one.info.weights_sha256) == ("one", open_bundle(shipped).digest(WEIGHTS))
     with pytest.raises(ConfigError, match=rf"use .*{INT8}, which is int8"):
         api.export(DEFAULT, precision="int8")

@@ -61,8 +61,8 @@ def read_about(path: Path | None) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}", fix="pass a YAML file") from error
-    keys = list(found) if isinstance(found, dict) else [found]
-    if strange := [str(key) for key in keys if key not in ABOUT]:
+    keys = [str(key) for key in (found if isinstance(found, dict) else [found])]
+    if strange := [key for key in keys if key not in ABOUT]:
         known = ", ".join(ABOUT)
         raise ConfigError(f"{path} tells of what no card has", problems=strange, fix=f"use these keys: {known}")
     return dict(found)
