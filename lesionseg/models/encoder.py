@@ -19,6 +19,7 @@ __all__ = ["HEAD_TAPS", "Encoder"]
 
 
 _BLOCKS = 17
+_LAST = "blocks.6.0"
 HEAD_TAPS = ("input", "stem", *(f"block{number}" for number in range(1, _BLOCKS + 1)), "head")
 """The taps at the blocks' ends; ``expandN`` and ``projectN`` reach inside block N."""
 
@@ -73,15 +74,31 @@ class Encoder(nn.Module):
         self._leave_out_what_no_tap_needs()
         if state is not None:
             unused = known - self.net.state_dict().keys()
+            self._require_whole(state, spec.source)
             try:
                 self.net.load_state_dict({name: value for name, value in state.items() if name not in unused})
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
-                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0; the encoder of another model of "
-                    "lesionseg has no more layers than its own decoder needs",
+                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
                 ) from error
+
+    def _require_whole(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Makes sure that the encoder of another model goes as deep as this one's decoder needs it.
+
+        Raises:
+            WeightsError: it ends before.
+        """
+        missing = self.net.state_dict().keys() - state.keys()
+        deepest = {name for name in missing if name.startswith(("conv_head.", "bn2.", f"{_LAST}.bn3."))}
+        if missing and missing == deepest:
+            layers = sorted({name.rpartition(".")[0] for name in missing})
+            raise WeightsError(
+                f"the encoder of {source} ends before this decoder's deepest features: it has no {', '.join(layers)}",
+                fix="set model.name to the network that it comes from ('lesionseg models'), or "
+                "model.encoder_weights to whole weights",
+            )
 
     def _leave_out_what_no_tap_needs(self) -> None:
         if "head" not in self.taps:
