@@ -213,7 +213,7 @@ def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
         )
     if not table.rows:
         return Text("This copy of lesionseg ships no model; 'lesionseg train' makes one of your own photos.")
-    said = "MB: int8, which predict runs, and float16. Scores: int8 on test photos. More: --card"
+    said = "MB: int8 (which predict runs and was scored) / float16. More: --card"
     return Group(table, Text(said, "dim"))
 
 
