@@ -47,8 +47,7 @@ def _started(config: RunConfig, source: str) -> SegmentationModel:
         raise ConfigError(
             f"model.start={source} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
             problems=[f"its widths are {widths}, those asked for {wanted[3]}"] if widths != wanted[3] else (),
-            fix="set model.name, model.rates, the widths and the classes as they are there, "
-            "or start from another",
+            fix="set model.name, model.rates, the widths and the classes as they are there, or start from another",
         )
     started = build_model(replace(spec, dropout=made.dropout))
     started.load_state_dict(model.state_dict())
