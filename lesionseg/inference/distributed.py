@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from lesionseg.errors import ConfigError, DataError, ImageError, LesionsegError
-from lesionseg.inference.folder import FolderResult
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
 from lesionseg.inference.onnx_predictor import OnnxPredictor
@@ -31,13 +30,30 @@ from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
 
-__all__ = ["predict_distributed"]
+__all__ = ["ClusterResult", "predict_distributed"]
 
 Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
 
 _BATCH = 8
 _SAVE_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterResult:
+    """What became of a folder.
+
+    Attributes:
+        output: where the masks are: a path or an address.
+        table: ``predictions.csv``, likewise.
+        done, reused, failed: numbers of photos, as in ``FolderResult``.
+    """
+
+    output: str
+    table: str
+    done: int
+    reused: int
+    failed: int
 
 
 def predict_distributed(
@@ -50,7 +66,7 @@ def predict_distributed(
     refine: Refinement | None = None,
     address: str | None = None,
     workers: int | None = None,
-) -> FolderResult:
+) -> ClusterResult:
     """Predicts a folder on a Ray cluster; masks and table are those that ``predict_folder`` writes.
 
     Args:
@@ -91,9 +107,10 @@ def predict_distributed(
                     there.write(journal.path.name, journal.path.read_bytes())
             table = journal.finish(skipped)
         if there.files is not None:
+            # The table first: a stop between the two leaves one journal too many, and never one too few.
             there.write(TABLE, table.read_bytes())
-            table = Path(f"{there.uri}/{TABLE}")
-    return FolderResult(Path(there.uri), table, counts["ok"], counts["reused"], counts["failed"])
+            there.remove(journal.path.name)
+    return ClusterResult(there.uri, f"{there.uri}/{TABLE}", counts["ok"], counts["reused"], counts["failed"])
 
 
 def _require_ray() -> Any:
