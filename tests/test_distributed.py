@@ -13,7 +13,7 @@ from object_store import address, bucket, upload
 from red_channel import save, tree
 
 from lesionseg.errors import ConfigError, DataError
-from lesionseg.inference.distributed import predict_distributed
+from lesionseg.inference.distributed import next_save, predict_distributed
 from lesionseg.inference.folder import predict_folder
 from lesionseg.inference.onnx_predictor import load_onnx
 
@@ -129,6 +129,13 @@ def test_from_bucket_to_bucket(model, photos, expected, tmp_path) -> None:
         assert without_messages(found) == without_messages(expected)
         assert "secret" not in str(found["predictions.csv"])
         assert predict_distributed(source, model, output, workers=2).reused == 40
+
+
+def test_copies_of_the_journal_stay_few() -> None:
+    copied, saved = 0, 1000
+    while saved <= 1_000_000:
+        copied, saved = copied + saved, next_save(saved)
+    assert copied < 12 * 1_000_000
 
 
 def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:

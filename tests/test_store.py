@@ -54,6 +54,22 @@ def test_what_is_removed_is_gone(store: Store) -> None:
     assert store.digest("a.png") is None
 
 
+def test_large_files_are_copied_in_pieces(options: str, tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b"0123456789" * 2_000_000)
+    for store in (
+        open_store(address("pieces", options)),
+        Store("mock://in", str(tmp_path / "in"), pa_fs.SubTreeFileSystem("/", pa_fs.LocalFileSystem())),
+    ):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "back").mkdir(exist_ok=True)
+        store.upload(tmp_path / "journal.jsonl")
+        store.fetch(tmp_path / "back" / "journal.jsonl")
+        assert (tmp_path / "back" / "journal.jsonl").read_bytes() == (tmp_path / "journal.jsonl").read_bytes()
+        with pytest.raises(ImageError, match="nowhere"):
+            store.fetch(tmp_path / "back" / "nowhere")
+        assert not (tmp_path / "back" / "nowhere").exists()
+
+
 def test_nothing_is_left_beside_a_file(store: Store) -> None:
     store.write("a.png", b"1")
     if Path(store.base).is_dir():
