@@ -8,6 +8,7 @@ needs one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,7 +102,7 @@ class _Graph:
         return self._proto
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: object) -> object:
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(part) for part in node.attribute if part.name == name), default)
 
 
@@ -120,7 +121,7 @@ def _move(graph: _Graph, shuffle: onnx.NodeProto) -> None:
     conv = graph.makers[conv.input[0]] if conv.op_type == "Relu" else conv
     if conv.op_type != "Conv" or _attribute(shuffle, "mode", b"DCR") != b"CRD":
         return
-    factor = int(str(_attribute(shuffle, "blocksize", 0)))
+    factor = int(_attribute(shuffle, "blocksize", 0))
     _, channels, height, width = graph.shapes[shuffle.output[0]]
     # From (channel, row, column) to (row, column, channel).
     order = np.arange(channels * factor * factor).reshape(channels, -1).T.ravel()

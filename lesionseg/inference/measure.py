@@ -181,4 +181,5 @@ def _count_boxes(points: Ring) -> NDArray[np.int64]:
     grids = np.arange(len(_BOXES) * _SHIFTS).reshape(len(_BOXES), _SHIFTS, 1)
     held = np.zeros(grids.size * side * side, np.bool_)
     held[(grids * side + x) * side + y] = True
-    return np.count_nonzero(held.reshape(len(_BOXES), _SHIFTS, -1), axis=2)
+    counts: NDArray[np.int64] = held.reshape(len(_BOXES), _SHIFTS, -1).sum(axis=2)
+    return counts

@@ -137,9 +137,9 @@ def _trace(probability: Probability, threshold: float, height: int, width: int, 
     columns = min(width, max(side, probability.shape[1]))
     inner = resize_probability(probability, rows, columns)
     level = float(np.nextafter(np.float32(threshold), np.float32(_NOTHING)))
-    lesion = inner > level
-    top, bottom = _reach(lesion.any(axis=1))
-    left, right = _reach(lesion.any(axis=0))
+    lesion: BoolMask = inner > level
+    top, bottom = _reach(np.logical_or.reduce(lesion, axis=1))
+    left, right = _reach(np.logical_or.reduce(lesion, axis=0))
     if top == bottom:
         return None
     # Two rings around it, both on the photo's edge: the value there goes on, and drops to nothing at once.
