@@ -93,6 +93,10 @@ class DataConfig(_Section):
     """Largest deviation in pixels of a Gaussian blur, on three pictures of ten; 0 leaves it off."""
     hair: _Probability = 0.0
     """Probability of drawing hair over the picture; the mask stays."""
+    artefacts: _Probability = 0.0
+    """Probability of drawing one or two of: ruler, dark corners, bubbles, sticker, highlights, ink; the mask stays."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of the exponent that brightness is raised to (gamma); 0 leaves it off."""
     cutout: _Probability = 0.0
     """Probability of hiding a rectangle of an eighth to a third of each side (arXiv:1708.04552); the mask stays."""
     workers: Annotated[int, Field(ge=0)] = 0
