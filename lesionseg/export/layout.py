@@ -71,9 +71,14 @@ class _Graph:
         self._proto.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def forget(self, name: str) -> None:
-        """Removes a constant that nobody takes."""
-        self._proto.graph.initializer.remove(self.constants.pop(name))
+    def reshape(self, name: str, shape: Sequence[int]) -> str:
+        """Gives a constant another shape; gives its name."""
+        values = numpy_helper.to_array(self.constants[name])
+        self.constants[name].CopyFrom(numpy_helper.from_array(values.reshape(shape), name))
+        told = self._proto.graph.value_info
+        for value in [value for value in told if value.name == name]:
+            told.remove(value)
+        return name
 
     def reorder(self, name: str, order: NDArray[np.int64]) -> None:
         """Puts the first axis of a constant in another order; one number for all stays."""
@@ -153,30 +158,21 @@ def _flatten(graph: _Graph, conv: onnx.NodeProto) -> None:
     outputs, inputs, *sides = weight.dims
     plain = all(value == 1 for key in ("strides", "dilations") for value in np.ravel(_attribute(conv, key, [1])))
     plain &= not np.any(_attribute(conv, "pads", [0])) and _attribute(conv, "group", 1) == 1
+    # Constants that others take as well keep their shapes.
+    plain &= all(len(graph.readers(name)) == 1 for name in conv.input[1:3])
     if sides != [1, 1] or outputs > _FEW_OUTPUTS or inputs > _FEW_INPUTS or not plain:
         return
     _, _, height, width = graph.shapes[conv.output[0]]
-    values = [numpy_helper.to_array(graph.constants[key]) for key in conv.input[1:3]]
-    name = conv.name
+    matrix, bias = (
+        graph.reshape(name, shape) for name, shape in zip(conv.input[1:3], ([outputs, inputs], [-1, 1]), strict=True)
+    )
+    pixels, product, total = (f"{conv.name}_{step}" for step in ("pixels", "product", "sum"))
+    flat = graph.constant(f"{conv.name}_flat", np.array([0, inputs, -1]))
+    whole = graph.constant(f"{conv.name}_whole", np.array([0, outputs, height, width]))
     new = [
-        helper.make_node(
-            "Reshape", [conv.input[0], graph.constant(f"{name}_flat", np.array([0, inputs, -1]))], [f"{name}_pixels"]
-        ),
-        helper.make_node(
-            "MatMul",
-            [graph.constant(f"{name}_matrix", values[0].reshape(outputs, inputs)), f"{name}_pixels"],
-            [f"{name}_product"],
-        ),
-        helper.make_node(
-            "Add", [f"{name}_product", graph.constant(f"{name}_bias", values[1][:, None])], [f"{name}_sum"]
-        ),
-        helper.make_node(
-            "Reshape",
-            [f"{name}_sum", graph.constant(f"{name}_shape", np.array([0, outputs, height, width]))],
-            [conv.output[0]],
-        ),
+        helper.make_node("Reshape", [conv.input[0], flat], [pixels]),
+        helper.make_node("MatMul", [matrix, pixels], [product]),
+        helper.make_node("Add", [product, bias], [total]),
+        helper.make_node("Reshape", [total, whole], [conv.output[0]]),
     ]
     graph.replace([conv], new)
-    for key in conv.input[1:3]:
-        if not graph.readers(key):
-            graph.forget(key)
