@@ -142,12 +142,12 @@ def write_whole(path: Path, data: bytes, scratch: Path) -> None:
     Args:
         path: the file; its folder is made if need be.
         data: its bytes.
-        scratch: a folder on the same file system, for this process alone; a kill leaves half a file there.
+        scratch: a folder on the same file system, for this run alone; a kill leaves half a file there.
 
     Raises:
         OutputError: as ``write_atomic``.
     """
-    temporary = scratch / str(threading.get_ident())
+    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
     try:
         with temporary.open("wb", buffering=0) as file:
             rest = memoryview(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,14 @@ class OnnxPredictor(TakesPhotos):
         path: how messages call it.
         threads: that share one batch; None leaves the choice to ONNX Runtime (all cores).
 
+    Attributes:
+        moves: it can be pickled, and does the same in another process.
+
     Raises:
         RunError: the bytes are no intact model, or not one that this program exported.
     """
+
+    moves = True
 
     def __init__(self, data: bytes, path: Path, *, threads: int | None = None) -> None:
         import onnxruntime
@@ -46,12 +52,16 @@ class OnnxPredictor(TakesPhotos):
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is no intact ONNX model: {reason}", fix="export or copy it again") from error
+        self._made_of = data, path, threads
         self.info = ExportInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.height, self.width = self.info.height, self.info.width
         self.labels: Labels = self.info.labels
         self.name = path.stem
         self.checkpoint = self.info.checkpoint
+
+    def __reduce__(self) -> tuple[Callable[..., OnnxPredictor], tuple[bytes, Path, int | None]]:
+        return _remade, self._made_of
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer``."""
@@ -69,6 +79,10 @@ class OnnxPredictor(TakesPhotos):
         probabilities: NDArray[np.float32] = found
         require_finite(probabilities, f"{self.name} ({self.checkpoint})")
         return probabilities
+
+
+def _remade(data: bytes, path: Path, threads: int | None) -> OnnxPredictor:
+    return OnnxPredictor(data, path, threads=threads)
 
 
 def load_onnx(path: Path, *, threads: int | None = None) -> OnnxPredictor:
