@@ -16,6 +16,7 @@ from lesionseg.errors import ConfigError
 __all__ = [
     "PRESETS",
     "STRIDE",
+    "WIDTHS",
     "DataConfig",
     "LoopConfig",
     "ModelConfig",
@@ -29,6 +30,8 @@ __all__ = [
 
 STRIDE = 32
 """By how much the encoder shrinks a picture; the sides of its input are multiples of it."""
+WIDTHS = (0.35, 0.5, 0.75, 1.0)
+"""Of the encoder: timm's mobilenetv2_035, _050, _075 and _100."""
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -143,19 +146,40 @@ class ModelConfig(_Section):
     name: str = "unet"
     """A builder of ``lesionseg.models``."""
     encoder_weights: str = "imagenet"
-    """``imagenet`` (downloaded by timm), ``random``, or a safetensors file."""
+    """``imagenet`` (downloaded by timm), ``random``, ``lesionseg`` (that of the default model that ships), the name of
+    another such model, or a safetensors file."""
     start: Annotated[str, Field(min_length=1)] | None = None
-    """A run folder whose best state the whole network starts from; null starts the decoder at random."""
+    """What the whole network starts from: a run folder, for its best state, or the name of a model that ships; null
+    starts the decoder at random."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Probability with which Dropout2d drops a decoder channel."""
     rates: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Of the atrous convolutions of ``name: deeplab``; null takes the paper's 6, 12, 18."""
+    encoder_width: float = 1.0
+    """How many channels the encoder of ``name: light`` has, as a part of MobileNetV2's: 0.35, 0.5, 0.75 or 1. Weights
+    of the full width are narrowed to the most important channels."""
+    decoder_width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Multiplies the channels of the decoder of ``name: light``, to multiples of 8."""
 
     @field_validator("rates")
     @classmethod
     def _of_deeplab(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
         if value is not None and info.data.get("name") != "deeplab":
             raise ValueError("only model.name=deeplab has atrous convolutions")
+        return value
+
+    @field_validator("encoder_width")
+    @classmethod
+    def _known(cls, value: float) -> float:
+        if value not in WIDTHS:
+            raise ValueError(f"timm's MobileNetV2 comes in the widths {', '.join(map(str, WIDTHS))}")
+        return value
+
+    @field_validator("encoder_width", "decoder_width")
+    @classmethod
+    def _of_light(cls, value: float, info: ValidationInfo) -> float:
+        if value != 1 and info.data.get("name") != "light":
+            raise ValueError("only model.name=light comes in other widths than 1")
         return value
 
 
@@ -184,6 +208,12 @@ class OptimConfig(_Section):
     """The encoder's learning rate; 0 freezes it: no gradient, BatchNorm in eval mode."""
     decoder_lr: Annotated[float, Field(gt=0)] = 0.01
     """The decoder's learning rate."""
+
+    teacher: Annotated[str, Field(min_length=1)] | None = None
+    """A run folder whose best state teaches: its probabilities on each batch are learned beside the truth; null: none.
+    Binary masks only."""
+    teacher_weight: _Probability = 0.5
+    """The teacher's part of what is minimised; the rest is ``loss``."""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of an exponential moving average of the weights, then validated and kept instead; 0: none."""

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lesionseg.cells import Cell, CellProgress, cell_console
+from lesionseg.shipped_models import INT8, WEIGHTS
 from lesionseg.training.watch import is_first_process
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "counter",
     "epoch_line",
     "live_console",
+    "models_table",
     "training_bar",
 ]
 
@@ -184,6 +186,35 @@ def benchmark_table(found: Benchmark) -> RenderableType:
         values = (row[key] for row in found.rows)
         table.add_row(key.replace("_", " "), *(_plain(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
     return table
+
+
+def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """A row for each model that ships: name, input, cost, files, and scores with their photos."""
+    columns = ("Name", "Network", "Input", "Weights", "GMAC", "MB", "Dice", "IoU", "Photos", "Speed")
+    # One space between columns: a usual terminal is 80 wide.
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for facts in models:
+        height, width = facts["image_size"]
+        files = "/".join(f"{facts['files'][name]['bytes'] / 1e6:.1f}" for name in (INT8, WEIGHTS))
+        scores: Mapping[str, Any] = facts["scores"] or {}
+        means: Mapping[str, list[float]] = next(iter(scores["means"].values())) if scores else {}
+        table.add_row(
+            Text(facts["name"], "bold"),
+            _plain(str(facts["spec"]["name"])),
+            f"{height} x {width}",
+            f"{facts['cost']['parameters'] / 1e6:.1f} M",
+            f"{facts['cost']['macs'] / 1e9:.2f}",
+            files,
+            *(f"{means[name][0]:.3f}" if means else "" for name in ("dice", "iou")),
+            str(scores.get("photos", "")),
+            _plain(str(facts["about"].get("speed", ""))),
+        )
+    if not table.rows:
+        return Text("This copy of lesionseg ships no model; 'lesionseg train' makes one of your own photos.")
+    said = "MB: int8 (which predict runs and was scored) / float16. More: --card"
+    return Group(table, Text(said, "dim"))
 
 
 def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from lesionseg.config import DataConfig
 from lesionseg.data.artefacts import ARTEFACTS, Field, draw_hair
 from lesionseg.errors import ConfigError
+from lesionseg.records import BoolMask
 
 __all__ = ["Augmentation", "RandArtefactsd", "RandHaird", "augmentation"]
 
@@ -67,7 +69,7 @@ class RandHaird(MapTransform, Randomizable):  # type: ignore[misc]
         for key in self.keys:
             if self.R.random() < self.prob:
                 rng = np.random.default_rng(self.R.randint(2**31))
-                item[key] = _in_linear_light(item[key], lambda light, rng=rng: draw_hair(light, rng))
+                item[key] = _in_linear_light(item[key], partial(draw_hair, rng=rng))
         return item
 
 
@@ -88,10 +90,15 @@ class RandArtefactsd(MapTransform, Randomizable):  # type: ignore[misc]
             # Stickers and fields of view are placed around the lesion, so there must be one, and not it alone.
             if self.R.random() < self.prob and 0 < np.count_nonzero(mask) < mask.size:
                 rng = np.random.default_rng(self.R.randint(2**31))
-                for name in rng.choice(_OTHER_ARTEFACTS, rng.integers(1, 3), replace=False):
-                    _, draw = ARTEFACTS[name]
-                    item[key] = _in_linear_light(item[key], lambda light, draw=draw, rng=rng: draw(light, mask, rng))
+                item[key] = _in_linear_light(item[key], partial(_some_artefacts, mask=mask, rng=rng))
         return item
+
+
+def _some_artefacts(light: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
+    for name in rng.choice(_OTHER_ARTEFACTS, rng.integers(1, 3), replace=False):
+        _, draw = ARTEFACTS[name]
+        light = np.clip(draw(light, mask, rng), 0, 1)
+    return light
 
 
 def _in_linear_light(image: Any, draw: Callable[[Field], Field]) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ class OnnxPredictor(TakesPhotos):
         data: the exported file's bytes.
         path: how messages call it.
         threads: that share one batch; None leaves the choice to ONNX Runtime (all cores).
+        name: the model's; by default that of the file.
 
     Attributes:
         moves: it can be pickled, and does the same in another process.
@@ -38,7 +39,7 @@ class OnnxPredictor(TakesPhotos):
 
     moves = True
 
-    def __init__(self, data: bytes, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, data: bytes, path: Path, *, threads: int | None = None, name: str | None = None) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
@@ -52,15 +53,16 @@ class OnnxPredictor(TakesPhotos):
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is no intact ONNX model: {reason}", fix="export or copy it again") from error
-        self._made_of = data, path, threads
+        self._made_of = data, path, threads, name
         self.info = ExportInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.height, self.width = self.info.height, self.info.width
         self.labels: Labels = self.info.labels
-        self.name = path.stem
+        self.quality = self.info.quality
+        self.name = name or path.stem
         self.checkpoint = self.info.checkpoint
 
-    def __reduce__(self) -> tuple[Callable[..., OnnxPredictor], tuple[bytes, Path, int | None]]:
+    def __reduce__(self) -> tuple[Callable[..., OnnxPredictor], tuple[bytes, Path, int | None, str | None]]:
         return _remade, self._made_of
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -81,8 +83,8 @@ class OnnxPredictor(TakesPhotos):
         return probabilities
 
 
-def _remade(data: bytes, path: Path, threads: int | None) -> OnnxPredictor:
-    return OnnxPredictor(data, path, threads=threads)
+def _remade(data: bytes, path: Path, threads: int | None, name: str | None) -> OnnxPredictor:
+    return OnnxPredictor(data, path, threads=threads, name=name)
 
 
 def load_onnx(path: Path, *, threads: int | None = None) -> OnnxPredictor:
