@@ -20,12 +20,8 @@ from lesionseg.shipped_models import is_bundle, open_bundle
 
 __all__ = ["Checked", "describe", "write_card"]
 
-<<<<<<< HEAD
 _PLACES = ("root", "cache", "checkpoints", "start", "teacher")
-=======
-_PLACES = ("root", "cache", "checkpoints")
 _NOT_IN_CARD = ("run", "history", "masks", "quality")
->>>>>>> hb
 
 
 @dataclass(frozen=True, slots=True)

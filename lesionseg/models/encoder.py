@@ -34,11 +34,8 @@ class Encoder(nn.Module):
 
     Args:
         spec: what the weights were trained with.
-<<<<<<< HEAD
         state: the weights, as in timm, of this width or of a larger one, which is narrowed; None starts at random.
-=======
-        state: the weights, as in timm; None starts at random. Layers that no tap needs may be missing.
->>>>>>> hb
+            Layers that no tap needs may be missing.
         taps: the features that ``forward`` gives: ``input`` (normalised, 3 channels), ``stem`` (32, at 1/2), ``block1``
             to ``block17`` (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32), ``head`` (1280, 1/32),
             ``expandN`` (after the first activation in block N: 96 at 1/2 in 2, 144 at 1/4 in 4, 192 at 1/8 in 7, 576 at
@@ -76,28 +73,22 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         self.mean: Tensor
         self.std: Tensor
-        known = self.net.state_dict().keys()
+        self.channels = {name: count for name, count in self._count_channels() if name in taps}
+        """tap -> its channels, read off the network."""
+        whole = self.net.state_dict().keys()
+        fitting = None if state is None else narrowed(state, self.net)
         self._leave_out_what_no_tap_needs()
-        if state is not None:
-            unused = known - self.net.state_dict().keys()
-            self._require_whole(state, spec.source)
+        if fitting is not None:
+            unused = whole - self.net.state_dict().keys()
+            self._require_whole(fitting, spec.source)
             try:
-<<<<<<< HEAD
-                self.net.load_state_dict(narrowed(state, self.net))
-=======
-                self.net.load_state_dict({name: value for name, value in state.items() if name not in unused})
->>>>>>> hb
+                self.net.load_state_dict({name: value for name, value in fitting.items() if name not in unused})
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
                     fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
                 ) from error
-<<<<<<< HEAD
-        self.channels = {name: count for name, count in self._count_channels() if name in taps}
-        """tap -> its channels, read off the network."""
-        self._leave_out_what_no_tap_needs()
-=======
 
     def _require_whole(self, state: Mapping[str, Tensor], source: str) -> None:
         """Makes sure that the encoder of another model goes as deep as this one's decoder needs it.
@@ -114,7 +105,6 @@ class Encoder(nn.Module):
                 fix="set model.name to the network that it comes from ('lesionseg models'), or "
                 "model.encoder_weights to whole weights",
             )
->>>>>>> hb
 
     def _leave_out_what_no_tap_needs(self) -> None:
         if "head" not in self.taps:
