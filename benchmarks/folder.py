@@ -1,6 +1,6 @@
 """A folder of photos to masks: ``lesionseg predict`` and the script that most people write, side by side in one run.
 
-    python benchmarks/folder.py PHOTOS RUN int8.onnx float32.onnx --batches 1 4
+    python benchmarks/folder.py PHOTOS RUN int8.onnx float32.onnx
 
 The script: segmentation_models.pytorch's Unet with a MobileNetV2 encoder (no weights: speed does not depend on them),
 Pillow decoding in full, resizing, PyTorch on all cores, the probability interpolated to the photo's size, thresholded,
@@ -15,13 +15,15 @@ of them. Dice is that of the masks with those of RUN after full decoding.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,14 +39,16 @@ def peak_memory() -> float:
 
 
 def own(photos: Path, model: Path, output: Path) -> dict[str, Any]:
-    """Seconds of a whole run by ``lesionseg predict``, without the program's start."""
+    """Seconds of a whole run by ``lesionseg predict``, without the program's start but with that of its helpers."""
     from lesionseg import api
 
     api.load(model, threads=1)
-    started, busy = time.perf_counter(), time.process_time()
+    started, busy = time.perf_counter(), sum(os.times()[:4])
     result = api.predict(photos, model, output)
-    seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    return {"photos": result.done, "seconds": seconds, "busy": busy}
+    seconds, busy = time.perf_counter() - started, sum(os.times()[:4]) - busy
+    # The largest helper's peak for each of them: at least what they take together.
+    helpers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6 * len(os.sched_getaffinity(0))
+    return {"photos": result.done, "seconds": seconds, "busy": busy, "helpers": helpers}
 
 
 def script(photos: Path, maps: Path, output: Path, batch: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -77,19 +81,33 @@ def script(photos: Path, maps: Path, output: Path, batch: int, size: tuple[int, 
     return {"photos": len(files), "seconds": time.perf_counter() - started, "busy": time.process_time() - busy}
 
 
+STAGES = ("read", "decode", "infer", "encode", "measure", "write", "record")
+
+
 def stages(photos: Path, model: Path) -> dict[str, float]:
-    """Milliseconds of each stage alone, one photo at a time on one core; the fastest of five."""
+    """Milliseconds of each stage alone, one photo at a time on one core; the fastest of five.
+
+    ``decode`` includes the hash of the photo; ``record`` is the hash of the mask and a line of the journal.
+    """
     from lesionseg import api
     from lesionseg.data.files import read_bytes
     from lesionseg.data.writing import write_whole
+    from lesionseg.inference.journal import Journal
+    from lesionseg.inference.measurements import Measuring, measure_photo
     from lesionseg.inference.stages import decode, encode, infer
 
     predictor = api.load(model, threads=1)
     ending = "_segmentation.png"
-    total = {"read": 0.0, "decode": 0.0, "infer": 0.0, "encode": 0.0, "write": 0.0}
+    total = dict.fromkeys(STAGES, 0.0)
     files = sorted(photos.iterdir())
     with TemporaryDirectory(dir=photos.parent) as folder:
-        for file in files:
+        journal = Journal(Path(folder), [file.name for file in files])
+
+        def record(index: int, mask: bytes, cells: Mapping[str, str]) -> None:
+            digest = hashlib.sha256(mask).hexdigest()
+            journal.add(index, {"file": files[index].name, "status": "ok", "mask_sha256": digest, **cells})
+
+        for index, file in enumerate(files):
             best = dict.fromkeys(total, float("inf"))
 
             def timed(stage: str, work: Callable[[], Any], best: dict[str, float] = best) -> Any:
@@ -103,8 +121,14 @@ def stages(photos: Path, model: Path) -> dict[str, float]:
                 decoded = timed("decode", lambda data=data: decode(data, "x", predictor.height, predictor.width))
                 small = timed("infer", lambda decoded=decoded: infer(decoded, predictor))
                 made = timed("encode", lambda decoded=decoded, small=small: encode(decoded, small, 0.5, [ending]))
-                timed("write", lambda made=made: write_whole(Path(folder, "x.png"), made.files[ending], Path(folder)))
+                mask = made.files[ending]
+                cells = timed(
+                    "measure", lambda decoded=decoded, small=small: measure_photo(decoded, small, 0.5, Measuring())
+                )
+                timed("write", lambda mask=mask: write_whole(Path(folder, "x.png"), mask, Path(folder)))
+                timed("record", lambda index=index, mask=mask, cells=cells: record(index, mask, cells))
             total = {stage: total[stage] + best[stage] for stage in total}
+        journal.close()
     return {stage: 1000 * seconds / len(files) for stage, seconds in total.items()}
 
 
@@ -154,7 +178,7 @@ def child(kind: str, *words: str) -> None:
         told = dict(stages(*paths))
     else:
         told = prepare(*paths)
-    print(json.dumps({**told, "peak": peak_memory()}))
+    print(json.dumps({**told, "peak": peak_memory() + told.get("helpers", 0)}))
 
 
 def main() -> None:
@@ -204,16 +228,16 @@ def measure(options: argparse.Namespace, home: Path) -> None:
                 shutil.rmtree(output)
     report(found, home, many, maps)
     print(
-        "\nms for one photo, each stage alone on one core\n\n| model | read | decode | infer | encode | write | sum |"
+        "\nms for one photo, each stage alone on one core; efficiency: their sum over cores x time of the whole run\n"
     )
-    print("|---|---|---|---|---|---|---|")
+    print(f"| model | {' | '.join(STAGES)} | sum | efficiency |\n|{'---|' * (len(STAGES) + 3)}")
     for model in options.models:
         told = alone("stages", once, model)
-        parts = [told[stage] for stage in ("read", "decode", "infer", "encode", "write")]
+        parts = [told[stage] for stage in STAGES]
         best = min(found[f"lesionseg, {model.name}"], key=lambda one: one["seconds"])
         efficiency = sum(parts) / 1000 * best["photos"] / (cores * best["seconds"])
         numbers = " | ".join(f"{part:.2f}" for part in [*parts, sum(parts)])
-        print(f"| {model.name} | {numbers} |  efficiency {efficiency:.2f}", flush=True)
+        print(f"| {model.name} | {numbers} | {efficiency:.2f} |", flush=True)
 
 
 def report(found: dict[str, list[dict[str, Any]]], home: Path, photos: Path, maps: Path) -> None:

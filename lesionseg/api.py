@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lesionseg.errors import LesionsegError
     from lesionseg.export.benchmark import Benchmark
     from lesionseg.export.publish import Exported
+    from lesionseg.inference.distributed import ClusterResult
     from lesionseg.inference.folder import FolderResult, Part, PredictOptions
     from lesionseg.inference.predictor import Predictor
     from lesionseg.inference.refine import Refinement
@@ -221,7 +222,7 @@ def predict_on_cluster(
     progress: Progress = None,
     address: str | None = None,
     workers: int | None = None,
-) -> FolderResult:
+) -> ClusterResult:
     """Does what ``predict`` does on all machines of a Ray cluster; needs the extra ``[ray]``.
 
     Arguments and errors are those of ``lesionseg.inference.distributed.predict_distributed``.

@@ -14,6 +14,8 @@ from lesionseg.errors import ConfigError
 from lesionseg.shipped_models import DEFAULT
 
 if TYPE_CHECKING:
+    from lesionseg.inference.distributed import ClusterResult
+    from lesionseg.inference.folder import FolderResult
     from lesionseg.inference.journal import Part
 
 __all__ = ["EXAMPLES", "Engine", "predict"]
@@ -146,6 +148,7 @@ def predict(
     try:
         with console.counter(out, "predicting") as progress:
             more: dict[str, Any] = {"refine": refine, "progress": progress, "workers": workers}
+            result: FolderResult | ClusterResult
             if engine == Engine.RAY:
                 result = api.predict_on_cluster(source, model, output, options, address=address, **more)
             else:
@@ -154,8 +157,8 @@ def predict(
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
     say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
-    if result.missing:
-        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, result.missing))}")
+    if missing := getattr(result, "missing", ()):
+        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, missing))}")
     if result.failed:
         raise typer.Exit(PARTIAL)
 

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from object_store import address, bucket, upload
 from red_channel import save, tree
 
 from lesionseg.errors import ConfigError, DataError
-from lesionseg.inference.distributed import predict_distributed
+from lesionseg.inference.distributed import next_save, predict_distributed
 from lesionseg.inference.folder import predict_folder
 from lesionseg.inference.onnx_predictor import load_onnx
 
@@ -92,6 +93,49 @@ def test_a_worker_that_is_killed_changes_nothing(model, photos, expected, tmp_pa
 def test_an_address_in_place_of_a_path(model, photos, expected, tmp_path) -> None:
     predict_distributed(photos.as_uri(), model, (tmp_path / "out").as_uri(), workers=1)
     assert contents(tmp_path / "out") == expected
+
+
+def fetched(place: str, folder: Path) -> dict[str, object]:
+    """``contents`` of what lies under an address."""
+    from pyarrow import fs
+
+    files, base = fs.FileSystem.from_uri(place)
+    folder.mkdir()
+    fs.copy_files(base, str(folder), source_filesystem=files)
+    return contents(folder)
+
+
+def without_messages(found: dict[str, object]) -> dict[str, object]:
+    """Messages name a photo by its address."""
+    return {**found, "predictions.csv": [{**row, "error": ""} for row in found["predictions.csv"]]}
+
+
+def test_from_bucket_to_bucket(model, photos, expected, tmp_path) -> None:
+    with bucket() as options:
+        source, output = upload(photos, "in", options), address("out", options)
+
+        def stop(done: int, total: int) -> None:
+            if done == 20:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            predict_distributed(source, model, output, progress=stop, workers=2)
+        # What a stopped run has recorded lies in the bucket, and the next one goes on from it.
+        result = predict_distributed(source, model, output, workers=2)
+        assert (result.done + result.reused, result.failed) == (40, 1)
+        assert result.reused >= 19
+        assert (result.output, result.table) == ("s3://bucket/out", "s3://bucket/out/predictions.csv")
+        found = fetched(output, tmp_path / "out")
+        assert without_messages(found) == without_messages(expected)
+        assert "secret" not in str(found["predictions.csv"])
+        assert predict_distributed(source, model, output, workers=2).reused == 40
+
+
+def test_copies_of_the_journal_stay_few() -> None:
+    copied, saved = 0, 1000
+    while saved <= 1_000_000:
+        copied, saved = copied + saved, next_save(saved)
+    assert copied < 12 * 1_000_000
 
 
 def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:

@@ -48,12 +48,15 @@ def test_predicting_needs_no_torch(tiny, file, tmp_path):
         "import sys\nfrom pathlib import Path\nfrom lesionseg import api\n"
         "api.predict(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))\n"
         "heavy = {'torch', 'monai', 'timm', 'onnx', 'pandas', 'matplotlib', 'scipy'}\n"
+        "status = Path('/proc/self/status')\n"
+        "print(status.read_text().split('VmHWM:')[1].split()[0] if status.exists() else 0)\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     photo = next(tiny.folders.test_images.iterdir())
     words = [sys.executable, "-c", code, str(photo), str(file), str(tmp_path / "out")]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 < 300e6, "bytes at most; Linux alone tells them"
     assert len(list((tmp_path / "out").glob("*_segmentation.png"))) == 1
 
 

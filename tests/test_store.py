@@ -1,9 +1,12 @@
 """Folders here and under an address."""
 
 import hashlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import address, bucket
 
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.store import Store, open_store
@@ -11,13 +14,21 @@ from lesionseg.inference.store import Store, open_store
 pa_fs = pytest.importorskip("pyarrow.fs", reason="needs the extra [ray]")
 
 
-@pytest.fixture(params=["folder", "file address", "object store"])
+@pytest.fixture(scope="module")
+def options() -> Iterator[str]:
+    with bucket() as found:
+        yield found
+
+
+@pytest.fixture(params=["folder", "file address", "object store", "S3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     (tmp_path / "in").mkdir()
     if request.param == "folder":
         return open_store(tmp_path / "in")
     if request.param == "file address":
         return open_store((tmp_path / "in").as_uri())
+    if request.param == "S3":
+        return open_store(address(tmp_path.name, request.getfixturevalue("options")))
     # What any file system of Arrow's does, an object store too.
     return Store("mock://in", str(tmp_path / "in"), pa_fs.LocalFileSystem())
 
@@ -36,9 +47,65 @@ def test_what_is_not_there_is_told(store: Store) -> None:
         store.read("nowhere.png")
 
 
+def test_what_is_removed_is_gone(store: Store) -> None:
+    store.write("a.png", b"1")
+    store.remove("a.png")
+    store.remove("a.png")
+    assert store.digest("a.png") is None
+
+
+def test_large_files_are_copied_in_pieces(options: str, tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b"0123456789" * 2_000_000)
+    for store in (
+        open_store(address("pieces", options)),
+        Store("mock://in", str(tmp_path / "in"), pa_fs.SubTreeFileSystem("/", pa_fs.LocalFileSystem())),
+    ):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "back").mkdir(exist_ok=True)
+        store.upload(tmp_path / "journal.jsonl")
+        store.fetch(tmp_path / "back" / "journal.jsonl")
+        assert (tmp_path / "back" / "journal.jsonl").read_bytes() == (tmp_path / "journal.jsonl").read_bytes()
+        with pytest.raises(ImageError, match="nowhere"):
+            store.fetch(tmp_path / "back" / "nowhere")
+        assert not (tmp_path / "back" / "nowhere").exists()
+
+
 def test_nothing_is_left_beside_a_file(store: Store) -> None:
     store.write("a.png", b"1")
-    assert [path.name for path in Path(store.base).iterdir()] == ["a.png"]
+    if Path(store.base).is_dir():
+        assert [path.name for path in Path(store.base).iterdir()] == ["a.png"]
+    else:
+        assert store.list_photos() == (["a.png"], [])
+
+
+def test_s3_takes_a_small_file_in_one_request(options: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = open_store(address("requests", options))
+    with caplog.at_level(logging.INFO, logger="werkzeug"):
+        store.write("clinic/a.png", b"1" * 50_000)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "PUT /bucket/requests/clinic/a.png" in told[0]
+
+
+def test_listing_a_bucket(options: str) -> None:
+    store = open_store(address("listing", options))
+    for name in ("b.JPG", "a/c.png", ".hidden.jpg", ".cache/d.jpg", "notes.txt"):
+        store.write(name, b"1")
+    assert store.list_photos() == (["a/c.png", "b.JPG"], [".hidden.jpg"])
+    with pytest.raises(DataError, match="cannot be listed"):
+        open_store(address("x", options).replace("@bucket", "@no-such-bucket")).list_photos()
+
+
+def test_keys_and_options_are_not_shown() -> None:
+    options = "?region=us-east-1&scheme=http&endpoint_override=127.0.0.1:1"
+    assert open_store(f"s3://key:secret@bucket/photos/{options}").uri == "s3://bucket/photos"
+    with pytest.raises(ConfigError, match=r"s3://bucket/photos cannot be opened") as caught:
+        open_store("s3://key:secret@bucket/photos?nonsense=1")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_address_is_the_folder_itself(tmp_path: Path) -> None:
+    assert open_store(tmp_path.as_uri()) == open_store(tmp_path)
 
 
 def test_sub_folders_of_a_local_folder_are_made(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lesionseg.data.resizing import resize_probability
 from lesionseg.records import BoolMask, Probability
@@ -58,8 +57,7 @@ def threshold_at_size(small: Probability, height: int, width: int, threshold: fl
     gaps, upper, lower = _gaps(len(small), height)
     first, last = np.searchsorted(gaps, top), np.searchsorted(gaps, bottom, side="right")
     gaps, upper, lower = gaps[first:last] - top, upper[first:last], lower[first:last]
-    across = Image.fromarray(small[top:bottom]).resize((width, bottom - top), Image.Resampling.BILINEAR)
-    rows = np.ascontiguousarray(np.asarray(across)[:, left:right]).clip(0, 1)
+    rows = _widened(small[top:bottom], width, left, right)
     above = rows >= level
     # One pattern for each gap: what lies before the first row, between two, and behind the last.
     sure = np.empty((len(rows) + 1, right - left), np.bool_)
@@ -71,6 +69,19 @@ def threshold_at_size(small: Probability, height: int, width: int, threshold: fl
     count, total = _sums(sure, rows, gaps, upper, lower)
     count, total = count + len(found), total + float(found.sum(dtype=np.float64))
     return Thresholded(mask, count, min(float(total / count), 1.0) if count else None)
+
+
+def _widened(small: Probability, width: int, left: int, right: int) -> Probability:
+    """Columns ``left`` to ``right`` of what Pillow makes of rows that are resized to a width."""
+    gaps, before, behind = (values[left:right] for values in _gaps(small.shape[1], width))
+    wide = small.astype(np.float64)
+    # Pillow sums in double precision and rounds once.
+    values = wide.take(np.maximum(gaps - 1, 0), axis=1)
+    values *= before
+    others = wide.take(np.minimum(gaps, small.shape[1] - 1), axis=1)
+    others *= behind
+    values += others
+    return values.astype(np.float32)
 
 
 def _reach(lines: BoolMask) -> tuple[int, int]:

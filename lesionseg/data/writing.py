@@ -58,9 +58,13 @@ def encode_mask_png(mask: BoolMask, bits: int = 8) -> bytes:
     packed = []
     for start in range(0, height, step):
         band = samples[start : start + step]
-        rows = np.packbits(band, axis=1) if bits == 1 else np.multiply(band, np.uint8(255))
         # Each row starts with the number of its filter. 0, none: runs of one byte pack best as they are.
-        packed.append(packer.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes()))
+        rows = np.zeros((len(band), 1 + (-(-width // 8) if bits == 1 else width)), np.uint8)
+        if bits == 1:
+            rows[:, 1:] = np.packbits(band, axis=1)
+        else:
+            np.multiply(band, np.uint8(255), out=rows[:, 1:])
+        packed.append(packer.compress(rows.reshape(-1)))
     packed.append(packer.flush())
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed)), (b"IEND", b""))
@@ -138,12 +142,12 @@ def write_whole(path: Path, data: bytes, scratch: Path) -> None:
     Args:
         path: the file; its folder is made if need be.
         data: its bytes.
-        scratch: a folder on the same file system, for this process alone; a kill leaves half a file there.
+        scratch: a folder on the same file system, for this run alone; a kill leaves half a file there.
 
     Raises:
         OutputError: as ``write_atomic``.
     """
-    temporary = scratch / str(threading.get_ident())
+    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
     try:
         with temporary.open("wb", buffering=0) as file:
             rest = memoryview(data)

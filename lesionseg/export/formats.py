@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
 from lesionseg.errors import ConfigError
 from lesionseg.export.graph import ExportModule
+from lesionseg.export.layout import narrow_head, shuffle_channels_last
 from lesionseg.export.onnx import trace, with_metadata
 from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_int8
 from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
@@ -58,7 +60,7 @@ class Format:
     build: Callable[[ExportModule, ExportInfo, Calibration | None], Built]
 
 
-def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> bytes:
+def _onnx_graph(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> onnx.ModelProto:
     proto = trace(module, info.height, info.width)
     if info.precision == "float16":
         proto = to_float16(proto)
@@ -66,11 +68,15 @@ def _onnx_bytes(module: ExportModule, info: ExportInfo, calibration: Calibration
         proto = to_dynamic(proto)
     elif calibration is not None:
         proto = to_int8(proto, calibration)
-    return with_metadata(proto, info.to_metadata())
+    return proto
 
 
 def _onnx(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> Built:
-    data = _onnx_bytes(module, info, calibration)
+    proto = _onnx_graph(module, info, calibration)
+    if info.precision != "float16":
+        # GPUs and phones, which float16 is for, have other kernels.
+        proto = narrow_head(shuffle_channels_last(proto))
+    data = with_metadata(proto, info.to_metadata())
     return Built({".onnx": data}, OnnxPredictor(data, Path(f"{info.name}.onnx"), threads=1).infer)
 
 
@@ -78,8 +84,8 @@ def _openvino(module: ExportModule, info: ExportInfo, calibration: Calibration |
     openvino = _extra("openvino", "openvino")
     # float16 is how OpenVINO stores weights; it computes in what the device does best.
     half = info.precision == "float16"
-    data = _onnx_bytes(module, replace(info, precision="float32") if half else info, calibration)
-    network = openvino.Core().read_model(data)
+    graph = _onnx_graph(module, replace(info, precision="float32") if half else info, calibration)
+    network = openvino.Core().read_model(with_metadata(graph, info.to_metadata()))
     for key, text in info.to_metadata().items():
         network.set_rt_info(text, [OPENVINO_INFO, key])
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from lesionseg.errors import ConfigError, DataError, ImageError, LesionsegError
-from lesionseg.inference.folder import FolderResult
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
 from lesionseg.inference.onnx_predictor import OnnxPredictor
@@ -32,13 +31,31 @@ from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
 from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
-__all__ = ["predict_distributed"]
+__all__ = ["ClusterResult", "predict_distributed"]
 
 Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
 
 _BATCH = 8
-_SAVE_EVERY = 1000
+# Photos between two copies of the journal in an object store; more as it grows, or a million photos would send 500 GB.
+_SAVE_EVERY, _SAVE_SHARE = 1000, 10
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterResult:
+    """What became of a folder.
+
+    Attributes:
+        output: where the masks are: a path or an address.
+        table: ``predictions.csv``, likewise.
+        done, reused, failed: numbers of photos, as in ``FolderResult``.
+    """
+
+    output: str
+    table: str
+    done: int
+    reused: int
+    failed: int
 
 
 def predict_distributed(
@@ -51,7 +68,7 @@ def predict_distributed(
     refine: Refinement | None = None,
     address: str | None = None,
     workers: int | None = None,
-) -> FolderResult:
+) -> ClusterResult:
     """Predicts a folder on a Ray cluster; masks and table are those that ``predict_folder`` writes.
 
     Args:
@@ -81,19 +98,22 @@ def predict_distributed(
             # Held here by its reference: an actor that is started again asks for it again.
             sent = _Workers(ray.put(data), model.name, options, refine, here, there)
             rows = _rows(ray, sent, journal, names, workers or cores)
+            save = _SAVE_EVERY
             for number, (index, row) in enumerate(rows, start=1):
                 counts[row["status"] if row else "reused"] += 1
                 if row:
                     journal.add(index, row)
                 if progress:
                     progress(number, len(names))
-                if there.files is not None and number % _SAVE_EVERY == 0:
-                    there.write(journal.path.name, journal.path.read_bytes())
+                if there.files is not None and number == save:
+                    there.upload(journal.path)
+                    save = next_save(number)
             table = journal.finish(skipped)
         if there.files is not None:
-            there.write(TABLE, table.read_bytes())
-            table = Path(f"{there.uri}/{TABLE}")
-    return FolderResult(Path(there.uri), table, counts["ok"], counts["reused"], counts["failed"])
+            # The table first: a stop between the two leaves one journal too many, and never one too few.
+            there.upload(table)
+            there.remove(journal.path.name)
+    return ClusterResult(there.uri, f"{there.uri}/{TABLE}", counts["ok"], counts["reused"], counts["failed"])
 
 
 def _sendable(model: Path) -> tuple[bytes, Path]:
@@ -148,14 +168,19 @@ def _journal_folder(output: Store) -> Iterator[Path]:
         place = Path(folder)
         for name in (TABLE, journal_path(place, None).name):
             with suppress(ImageError):
-                (place / name).write_bytes(output.read(name))
+                output.fetch(place / name)
         try:
             yield place
         except BaseException:
             # What was done is not lost: the next run goes on from it.
             if journal_path(place, None).exists():
-                output.write(journal_path(place, None).name, journal_path(place, None).read_bytes())
+                output.upload(journal_path(place, None))
             raise
+
+
+def next_save(done: int) -> int:
+    """After how many photos the journal is copied again; all copies together are eleven times as large as the last."""
+    return done + max(_SAVE_EVERY, done // _SAVE_SHARE)
 
 
 def _rows(

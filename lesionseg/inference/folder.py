@@ -13,7 +13,7 @@ from lesionseg.inference.job import Job
 from lesionseg.inference.journal import TABLE, Journal, Part, is_table
 from lesionseg.inference.parts import claim, merge
 from lesionseg.inference.photos import list_photos
-from lesionseg.inference.pipeline import Pipeline, scratch_folder
+from lesionseg.inference.pipeline import Errand, Pipeline, scratch_folder
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.stages import PredictOptions
 
@@ -99,7 +99,7 @@ def predict_folder(
         scratch_folder(output / (f".predictions.{part}.unfinished" if part else ".predictions.unfinished")) as scratch,
         closing(Journal(output, photos.names, part)) as journal,
     ):
-        pipeline = Pipeline(job, photos, output, journal, scratch, workers)
+        pipeline = Pipeline(Errand(job, photos.folder, output, scratch), photos.names, journal, workers)
         # Closed before the journal is: an interrupted run still records the photos under way.
         with closing(pipeline.run()) as finished:
             for number, outcome in enumerate(finished, start=1):

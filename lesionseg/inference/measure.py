@@ -6,14 +6,13 @@ would call the lesion, without specks elsewhere and hairs within.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.inference.outline import Region, Ring, fill_rings, ring_area
+from lesionseg.inference.outline import Largest, Ring, fill_rings, ring_area
 
 __all__ = ["MEASURE_SIDE", "Shape", "box_dimension", "measure_shape"]
 
@@ -67,7 +66,7 @@ class Shape:
     edge_share: float
 
 
-def measure_shape(regions: Sequence[Region], height: int, width: int) -> Shape | None:
+def measure_shape(largest: Largest, height: int, width: int) -> Shape:
     """Measures the largest of a mask's regions.
 
     Asymmetry is Stoecker, Li & Moss 1992 (Comput Med Imaging Graph 16(3):191-197), for the A of the ABCD rule (Nachbar
@@ -76,15 +75,10 @@ def measure_shape(regions: Sequence[Region], height: int, width: int) -> Shape |
     area within the outline, which are exact for a polygon.
 
     Args:
-        regions: as ``trace_regions`` gives them, the largest first.
+        largest: as ``trace_largest`` gives it.
         height, width: of the photo, in pixels.
-
-    Returns:
-        None for a mask without lesion.
     """
-    if not regions:
-        return None
-    ring = regions[0].outer
+    ring = largest.outer
     steps = np.hypot(*np.diff(ring, axis=0).T)
     perimeter, area = float(steps.sum()), ring_area(ring)
     centre, covariance = _moments(ring)
@@ -94,8 +88,8 @@ def measure_shape(regions: Sequence[Region], height: int, width: int) -> Shape |
     folded_major, folded_minor = _fold(placed)
     widths, hull = _extents(ring)
     return Shape(
-        components=len(regions),
-        largest_share=regions[0].area / sum(region.area for region in regions),
+        components=largest.components,
+        largest_share=largest.share,
         area=area,
         perimeter=perimeter,
         major_axis=4 * sqrt(variances[1]),
@@ -137,10 +131,12 @@ def _fold(ring: Ring) -> tuple[float, float]:
 def _extents(ring: Ring) -> tuple[Values, float]:
     """Widths seen from ``_ANGLES`` directions, and the area of the convex hull as those see it."""
     angles = np.arange(_ANGLES) * (pi / _ANGLES)
-    seen = (ring - ring[0]) @ np.stack((np.cos(angles), np.sin(angles)))
+    seen = np.stack((np.cos(angles), np.sin(angles)), axis=1) @ (ring - ring[0]).T
     # The hull's corners are the points that lie farthest in some direction; in order, they are its outline.
-    corners = ring[np.concatenate((seen.argmax(axis=0), seen.argmin(axis=0)))]
-    return np.ptp(seen, axis=0), abs(ring_area(np.concatenate((corners, corners[:1]))))
+    last, first = seen.argmax(axis=1), seen.argmin(axis=1)
+    corners, rows = ring[np.concatenate((last, first))], np.arange(_ANGLES)
+    widths: Values = seen[rows, last] - seen[rows, first]
+    return widths, abs(ring_area(np.concatenate((corners, corners[:1]))))
 
 
 def _along_edge(ring: Ring, height: int, width: int) -> NDArray[np.bool_]:
@@ -159,8 +155,10 @@ def box_dimension(ring: Ring) -> float:
     low = ring.min(axis=0)
     extent = float((ring.max(axis=0) - low).max())
     unit = (_spread(ring, extent / (4 * max(_BOXES))) - low) / extent
-    counts = [float(np.mean([_count(unit * n + shift / _SHIFTS, n) for shift in range(_SHIFTS)])) for n in _BOXES]
-    return float(np.polyfit(np.log(_BOXES), np.log(counts), 1)[0])
+    counts = np.log(_count_boxes(unit).mean(axis=1))
+    # The slope of the line of least squares.
+    fineness = np.log(_BOXES) - np.mean(np.log(_BOXES))
+    return float(fineness @ counts / (fineness @ fineness))
 
 
 def _spread(ring: Ring, step: float) -> Ring:
@@ -171,6 +169,17 @@ def _spread(ring: Ring, step: float) -> Ring:
     return np.stack([np.interp(at, along, ring[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def _count(points: Ring, boxes: int) -> int:
-    x, y = points.astype(np.int64).T
-    return int(np.count_nonzero(np.bincount(x * (boxes + 2) + y)))
+def _count_boxes(points: Ring) -> NDArray[np.int64]:
+    """How many boxes hold points of [0, 1] x [0, 1], for each fineness and each shift by a part of a box.
+
+    Fineness falls by halves, so that every grid is made of whole cells of the finest one.
+    """
+    side = max(_BOXES) + 2
+    cells = (points * (max(_BOXES) * _SHIFTS)).astype(np.int64).T
+    halves, shifts = np.arange(len(_BOXES))[:, None, None, None], np.arange(_SHIFTS)[:, None, None]
+    x, y = np.moveaxis(((cells >> halves) + shifts) // _SHIFTS, 2, 0)
+    grids = np.arange(len(_BOXES) * _SHIFTS).reshape(len(_BOXES), _SHIFTS, 1)
+    held = np.zeros(grids.size * side * side, np.bool_)
+    held[(grids * side + x) * side + y] = True
+    counts: NDArray[np.int64] = held.reshape(len(_BOXES), _SHIFTS, -1).sum(axis=2)
+    return counts

@@ -8,14 +8,14 @@ for in a larger picture.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from lesionseg.data.images import decode_photo, fit_photo, resize_probability
 from lesionseg.errors import ConfigError
 from lesionseg.inference.measure import MEASURE_SIDE, Shape, measure_shape
-from lesionseg.inference.outline import trace_regions
+from lesionseg.inference.outline import trace_largest
 from lesionseg.records import Probability
 
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ def measure_photo(decoded: Decoded, probability: Probability, threshold: float, 
     Raises:
         ImageError: the photo cannot be decoded to look for a ruler.
     """
-    regions = trace_regions(probability, threshold, decoded.height, decoded.width, MEASURE_SIDE)
-    shape = measure_shape(regions, decoded.height, decoded.width)
+    largest = trace_largest(probability, threshold, decoded.height, decoded.width, MEASURE_SIDE)
     scale, source = _scale(decoded, probability, threshold, wanted)
     cells = {"mm_per_pixel": "" if scale is None else _cell(scale), "mm_source": source}
-    if shape is None:
+    if largest is None:
         return cells
-    pixels = asdict(shape)
+    shape = measure_shape(largest, decoded.height, decoded.width)
+    pixels = {field.name: getattr(shape, field.name) for field in fields(shape)}
     cells |= {column: _cell(value) for column, value in zip(SHAPE_COLUMNS, pixels.values(), strict=True)}
     if scale is not None:
         powers = [scale * scale if name == "area" else scale for name in _PIXELS]

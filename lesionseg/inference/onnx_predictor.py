@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,14 @@ class OnnxPredictor(TakesPhotos):
         threads: that share one batch; None leaves the choice to ONNX Runtime (all cores).
         name: the model's; by default that of the file.
 
+    Attributes:
+        moves: it can be pickled, and does the same in another process.
+
     Raises:
         RunError: the bytes are no intact model, or not one that this program exported.
     """
+
+    moves = True
 
     def __init__(self, data: bytes, path: Path, *, threads: int | None = None, name: str | None = None) -> None:
         import onnxruntime
@@ -47,6 +53,7 @@ class OnnxPredictor(TakesPhotos):
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path} is no intact ONNX model: {reason}", fix="export or copy it again") from error
+        self._made_of = data, path, threads, name
         self.info = ExportInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.height, self.width = self.info.height, self.info.width
@@ -54,6 +61,9 @@ class OnnxPredictor(TakesPhotos):
         self.quality = self.info.quality
         self.name = name or path.stem
         self.checkpoint = self.info.checkpoint
+
+    def __reduce__(self) -> tuple[Callable[..., OnnxPredictor], tuple[bytes, Path, int | None, str | None]]:
+        return _remade, self._made_of
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor.infer``."""
@@ -71,6 +81,10 @@ class OnnxPredictor(TakesPhotos):
         probabilities: NDArray[np.float32] = found
         require_finite(probabilities, f"{self.name} ({self.checkpoint})")
         return probabilities
+
+
+def _remade(data: bytes, path: Path, threads: int | None, name: str | None) -> OnnxPredictor:
+    return OnnxPredictor(data, path, threads=threads, name=name)
 
 
 def load_onnx(path: Path, *, threads: int | None = None) -> OnnxPredictor:

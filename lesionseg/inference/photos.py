@@ -34,10 +34,6 @@ class Listing:
     names: list[str]
     skipped: list[str]
 
-    def path(self, name: str) -> Path:
-        """Where a file is."""
-        return self.folder / name
-
     def share(self, part: Part | None) -> Listing:
         """What a part has to do; it depends on nothing but each name, so that new files move no other."""
         if part is None:

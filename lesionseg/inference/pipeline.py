@@ -1,7 +1,8 @@
 """list | decode | infer | encode, side by side on one machine.
 
 Each worker takes one photo from its bytes to its files: while one decodes, another infers and a third encodes, and no
-picture waits in a queue. Pillow, ONNX Runtime, deflate and SHA-256 let go of Python's lock, so workers are threads.
+picture waits in a queue. Workers are threads: Pillow, ONNX Runtime, deflate and SHA-256 let go of Python's lock. Where
+there are photos enough to pay for starting them, each has a process to do its photos, if the model can be sent there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +19,19 @@ from pathlib import Path
 from lesionseg.data.files import read_bytes
 from lesionseg.data.writing import write_whole
 from lesionseg.errors import ImageError, OutputError
+from lesionseg.inference.helper import Crew
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import Journal, Row
-from lesionseg.inference.photos import Listing, output_stem
+from lesionseg.inference.photos import output_stem
 from lesionseg.inference.stages import overlapped
 
-__all__ = ["Pipeline", "count_cores", "scratch_folder"]
+__all__ = ["PHOTOS_PER_PROCESS", "Errand", "Pipeline", "count_cores", "scratch_folder"]
 
 # Finished photos that may wait for one that takes longer, per worker.
 _AHEAD = 8
+
+PHOTOS_PER_PROCESS = 200
+"""Starting a process takes as much time as thirty photos, and on two cores saves a twelfth of them."""
 
 
 def count_cores() -> int:
@@ -50,54 +55,37 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pipeline:
-    """What the workers share.
+class Errand:
+    """What is done with a photo of a folder, in this process or in another.
 
     Attributes:
         job: what is done with each photo.
-        photos: what to do.
+        folder: of the photos.
         output: where to.
-        journal: of the photos' names.
         scratch: for files that are being written.
-        workers: how many photos are done at a time; None takes the cores.
     """
 
     job: Job
-    photos: Listing
+    folder: Path
     output: Path
-    journal: Journal
     scratch: Path
-    workers: int | None = None
 
-    def run(self) -> Generator[str, None, None]:
-        """What became of each photo, in order: ``ok``, ``reused`` or ``failed``.
+    def __call__(self, name: str, before: Row | None) -> Row | None:
+        """The photo's row; None if what an earlier run wrote, and told in the row ``before``, is right.
 
-        When closed early, the photos under way are finished and recorded.
+        Raises:
+            OutputError: a file cannot be written.
+            NonFiniteError: the model gives NaN.
         """
-        workers = self.workers or count_cores()
-        pool = ThreadPoolExecutor(workers)
         try:
-            yield from overlapped(pool, self._one, range(len(self.photos.names)), _AHEAD * workers)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _one(self, index: int) -> str:
-        name = self.photos.names[index]
-        try:
-            row = self._predict(index, name)
+            return self._predict(name, before)
         except ImageError as error:
-            row = self.job.failed(name, error)
-        if row is None:
-            return "reused"
-        self.journal.add(index, row)
-        return row["status"]
+            return self.job.failed(name, error)
 
-    def _predict(self, index: int, name: str) -> Row | None:
-        """The photo's row; None if what an earlier run wrote is right."""
-        path = self.photos.path(name)
+    def _predict(self, name: str, before: Row | None) -> Row | None:
+        path = self.folder / name
         refuse_long_name(path)
         data = read_bytes(path)
-        before = self.journal[index]
         if before is not None and self.job.is_current(before, data, lambda ending: _digest(self._path(name, ending))):
             return None
 
@@ -109,6 +97,49 @@ class Pipeline:
 
     def _path(self, name: str, ending: str) -> Path:
         return self.output / f"{output_stem(name)}{ending}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """What the workers share.
+
+    Attributes:
+        errand: what is done with each photo.
+        names: of the photos.
+        journal: of the same names.
+        workers: how many photos are done at a time; None takes the cores.
+    """
+
+    errand: Errand
+    names: Sequence[str]
+    journal: Journal
+    workers: int | None = None
+
+    def run(self) -> Generator[str, None, None]:
+        """What became of each photo, in order: ``ok``, ``reused`` or ``failed``.
+
+        When closed early, the photos under way are finished and recorded.
+        """
+        workers = self.workers or count_cores()
+        crew = Crew(self.errand, workers if self._pays(workers) else 0)
+        pool = ThreadPoolExecutor(workers)
+
+        def one(index: int) -> str:
+            row = crew(self.names[index], self.journal[index])
+            if row is None:
+                return "reused"
+            self.journal.add(index, row)
+            return row["status"]
+
+        try:
+            yield from overlapped(pool, one, range(len(self.names)), _AHEAD * workers)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            crew.close()
+
+    def _pays(self, workers: int) -> bool:
+        movable = bool(getattr(self.errand.job.predictor, "moves", False))
+        return movable and workers > 1 and len(self.names) >= PHOTOS_PER_PROCESS * workers
 
 
 def _digest(path: Path) -> str | None:

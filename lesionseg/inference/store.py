@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from lesionseg.data.files import IMAGE_SUFFIXES, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 
 __all__ = ["Store", "open_store"]
+
+_PIECE = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,49 @@ class Store:
         except OSError as error:
             raise OutputError(f"{self.uri}/{name} cannot be written: {error}", fix="check space and access") from error
 
+    def upload(self, path: Path) -> None:
+        """Copies a file of this machine into an object store, under its own name, piece by piece.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        try:
+            with path.open("rb") as source, self.files.open_output_stream(f"{self.base}/{path.name}") as target:
+                shutil.copyfileobj(source, target, _PIECE)
+        except OSError as error:
+            raise OutputError(
+                f"{self.uri}/{path.name} cannot be written: {error}", fix="check space and access"
+            ) from error
+
+    def fetch(self, path: Path) -> None:
+        """Copies the file of a path's name from an object store to this machine, piece by piece.
+
+        Raises:
+            ImageError: it is not there, or cannot be read.
+        """
+        try:
+            with self.files.open_input_stream(f"{self.base}/{path.name}") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, _PIECE)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise ImageError(f"{self.uri}/{path.name} cannot be read: {error}", fix="check the access") from error
+
+    def remove(self, name: str) -> None:
+        """Removes a file, where there is one.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        path = f"{self.base}/{name}"
+        try:
+            if self.files is None:
+                Path(path).unlink(missing_ok=True)
+            else:
+                with suppress(FileNotFoundError):
+                    self.files.delete_file(path)
+        except OSError as error:
+            raise OutputError(f"{self.uri}/{name} cannot be removed: {error}", fix="check the access") from error
+
     def digest(self, name: str) -> str | None:
         """Hex SHA-256 of a file; None where there is none."""
         with suppress(ImageError):
@@ -119,12 +165,33 @@ def open_store(place: str | Path) -> Store:
         from pyarrow.fs import FileSystem, LocalFileSystem
     except ImportError as error:
         raise ConfigError(f"{text} needs the extra [ray]", fix="pip install 'lesionseg[ray]'") from error
+    shown = _public(text)
     try:
-        files, base = FileSystem.from_uri(text)
+        try:
+            files, base = FileSystem.from_uri(_with_one_request(text))
+        except ArrowInvalid:
+            # Either the address is wrong, which this tells, or Arrow is too old to know the option.
+            files, base = FileSystem.from_uri(text)
     except (ArrowInvalid, OSError) as error:
-        raise ConfigError(f"{text} cannot be opened: {error}", fix="use s3://, gs:// or a path") from error
+        reason = str(error).replace(text, shown)
+        raise ConfigError(f"{shown} cannot be opened: {reason}", fix="use s3://, gs:// or a path") from error
     if not base.strip("/"):
-        raise ConfigError(f"{text} cannot be opened: it names no bucket or folder", fix="write s3://BUCKET/FOLDER")
+        raise ConfigError(f"{shown} cannot be opened: it names no bucket or folder", fix="write s3://BUCKET/FOLDER")
     if isinstance(files, LocalFileSystem):
-        return Store(text, base)
-    return Store(text.split("?")[0].rstrip("/"), base.rstrip("/"), files)
+        # The same folder as by its path, so that what is written of it is the same too.
+        return Store(base, base)
+    return Store(shown, base.rstrip("/"), files)
+
+
+def _public(address: str) -> str:
+    """An address without keys and options: it is shown, and stands in tables."""
+    scheme, _, rest = address.partition("://")
+    place = rest.split("?")[0].rstrip("/")
+    return f"{scheme}://{place.rpartition('@')[2]}"
+
+
+def _with_one_request(address: str) -> str:
+    """S3 is asked to take small files in one request; by default Arrow makes three, each of which is paid for."""
+    if not address.startswith("s3://") or "allow_delayed_open=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}allow_delayed_open=true"

@@ -30,6 +30,11 @@ class Wrapped(TakesPhotos):
         self.inner, self.change = inner, change
 
     @property
+    def moves(self) -> bool:
+        """Whether it can be pickled, and does the same in another process."""
+        return bool(getattr(self.inner, "moves", False))
+
+    @property
     def name(self) -> str:
         """See ``Predictor``."""
         return self.inner.name
