@@ -16,6 +16,7 @@ from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.exported import INPUT
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
+from lesionseg.inference.plausibility import plausibility_table
 from lesionseg.records import THRESHOLD, RgbImage
 
 __all__ = ["Site", "check_photo", "find_model", "make_site", "write_site"]
@@ -92,6 +93,7 @@ def _describe(predictor: OnnxPredictor, size: int) -> dict[str, object]:
         "bytes": size,
         "sha256": predictor.sha256,
         "notice": RESEARCH_USE,
+        "plausibility": plausibility_table(),
         "check": [round(float(value), 5) for value in blocks.ravel()],
     }
 
