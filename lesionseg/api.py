@@ -10,6 +10,7 @@ from lesionseg.api_data import audit, pair, split, synth
 from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, ignore, plain
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
 from lesionseg.data.files import AnyPath, as_path
+from lesionseg.shipped_models import DEFAULT, find_model, is_run
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
@@ -137,30 +138,33 @@ def sweep(
 
 
 def load(run: AnyPath, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> Predictor:
-    """Loads a trained run, or an ``.onnx`` or ``.xml`` file exported from one (then without torch), for inference.
+    """Loads a model for inference: one that ships, a trained run, or what was exported from one.
+
+    Only run folders need torch.
 
     ``load(run).predict(photo)`` takes a path, the bytes of a file or an array, and gives ``.probability`` at the
     photo's own size, ``.mask(threshold)``, and the pictures ``.photo``, ``.outline()`` and ``.focus()``.
 
     Args:
-        run: a run folder, or an exported file.
+        run: the name of a model that ships, a run folder, an exported ``.onnx`` or ``.xml`` file, or a bundle's folder.
         checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with.
-        device: ``auto``, ``cpu``, ``cuda``, ...
+        device: ``auto``, ``cpu``, ``cuda``, ...; a model that ships runs on the CPU unless another device is named.
         threads: CPU threads, for torch of the whole process; None leaves them as they are.
 
     Raises:
         ConfigError: there is no such checkpoint or device.
-        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
+        RunError: there is no such model, the run has no intact checkpoint, or a file is missing, damaged or of another
+            program.
     """
     from lesionseg.inference.predictor import load_predictor
 
-    return load_predictor(as_path(run), checkpoint=checkpoint, device=device, threads=threads)
+    return load_predictor(run, checkpoint=checkpoint, device=device, threads=threads)
 
 
 def predict(
     source: AnyPath,
-    run: AnyPath,
-    output: AnyPath,
+    run: AnyPath = DEFAULT,
+    output: AnyPath | None = None,
     options: PredictOptions | None = None,
     *,
     refine: Refinement | None = None,
@@ -174,8 +178,8 @@ def predict(
 
     Args:
         source: a photo, or a folder that is searched with its sub-folders.
-        run: a run folder, or an exported ``.onnx`` or ``.xml`` file.
-        output: the folder to write.
+        run: the model, as in ``load``; by default the one that ships.
+        output: the folder to write; by default ``masks``, if it holds nothing but what this program has written.
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
         refine: what is asked of the model beyond one look at each photo.
         progress: True shows it; a function is called with (done, total) after each photo.
@@ -184,13 +188,14 @@ def predict(
     Raises:
         ConfigError: the factor of the tiles is not in its range.
         DataError: there is no photo, or two photos would share an output.
-        RunError: the run has no intact checkpoint, the file is missing, damaged or of another program, or another run
-            writes into the output folder.
+        OutputError: there is something else in the default output.
+        RunError: there is no such model, it is damaged, or another run writes into the output folder.
     """
-    from lesionseg.inference.folder import PredictOptions, predict_folder
+    from lesionseg.inference.folder import PredictOptions, default_output, predict_folder
 
+    folder = default_output() if output is None else as_path(output)
     # Each worker runs an exported model on a thread of its own.
-    predictor = load(run, threads=1 if as_path(run).is_file() else None)
+    predictor = load(run, threads=None if is_run(find_model(run)) else 1)
     options = options or PredictOptions()
     if refine is not None:
         predictor = refine.around(predictor, options.threshold)
@@ -198,7 +203,7 @@ def predict(
         return predict_folder(
             as_path(source),
             predictor,
-            as_path(output),
+            folder,
             options,
             counted,
             workers=workers,
@@ -208,8 +213,8 @@ def predict(
 
 def predict_on_cluster(
     source: AnyPath,
-    model: AnyPath,
-    output: AnyPath,
+    model: AnyPath = DEFAULT,
+    output: AnyPath | None = None,
     options: PredictOptions | None = None,
     *,
     refine: Refinement | None = None,
@@ -222,12 +227,13 @@ def predict_on_cluster(
     Arguments and errors are those of ``lesionseg.inference.distributed.predict_distributed``.
     """
     from lesionseg.inference.distributed import predict_distributed
+    from lesionseg.inference.folder import default_output
 
     with counting(progress, "predicting") as counted:
         return predict_distributed(
             source,
-            as_path(model),
-            output,
+            find_model(model),
+            default_output() if output is None else output,
             options,
             counted,
             refine=refine,
@@ -247,26 +253,27 @@ def export(
     qat: int = 0,
     manifest: AnyPath | None = None,
     root: AnyPath | None = None,
+    about: AnyPath | None = None,
     say: Warn = ignore,
 ) -> Exported:
-    """Exports a run for another runtime; a file that is not as good as the run is not written.
+    """Exports a model for another runtime; a file that is not as good as the run is not written.
 
-    Arguments and errors are those of ``lesionseg.export.publish.export_run``.
+    Arguments and errors are those of ``lesionseg.export.publish.export_run``, and for ``form="bundle"``, which has its
+    precisions and its size, of ``lesionseg.export.shipping.export_bundle``: its default folder is ``RUN/export/RUN``.
     """
+    place, target = find_model(run), None if output is None else as_path(output)
+    more: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "say": say}
+    if form == "bundle":
+        from lesionseg.errors import ConfigError
+        from lesionseg.export.shipping import export_bundle
+
+        if size:
+            raise ConfigError("a bundle has the input size of its training", fix="leave out --size")
+        told = None if about is None else as_path(about)
+        return export_bundle(place, target or place / "export" / place.name, about=told, **more)
     from lesionseg.export.publish import export_run
 
-    return export_run(
-        as_path(run),
-        None if output is None else as_path(output),
-        form=form,
-        precision=precision,
-        size=size,
-        max_drop=max_drop,
-        qat=qat,
-        manifest=manifest,
-        root=root,
-        say=say,
-    )
+    return export_run(place, target, form=form, precision=precision, size=size, **more)
 
 
 def benchmark(
@@ -298,5 +305,5 @@ def benchmark(
     cases = read_manifest(manifest, root).split(split) if manifest else ()
     with counting(progress, "measuring") as counted:
         return measure(
-            [as_path(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
+            [find_model(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
 from lesionseg.data.files import AnyPath, as_path
+from lesionseg.shipped_models import SCORES_OF, find_bundle, find_model, is_bundle, is_run
 
 if TYPE_CHECKING:
     from lesionseg.data.manifest import Manifest
@@ -28,6 +29,7 @@ def evaluate(
     root: AnyPath | None = None,
     split: str = "test",
     at_model_size: bool = False,
+    scores_in: AnyPath = "runs",
     progress: Progress = None,
     warn: Warn = ignore,
 ) -> RunResult:
@@ -38,12 +40,13 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder, or an exported ``.onnx`` or ``.xml`` file; its scores go into a folder beside it, called as
-            the file without its suffix.
+        run: a run folder; an exported ``.onnx`` or ``.xml`` file, whose scores go into a folder beside it, called as
+            the file without its suffix; or a model that ships or a bundle, whose scores go into ``runs/NAME``.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.
         at_model_size: score at the model's input size instead, beside the other evaluation.
+        scores_in: the folder for the scores of models that ship.
         progress: True shows it; a function is called with (done, total).
         warn: told where the training photos are not there to compare with.
 
@@ -53,14 +56,14 @@ def evaluate(
     """
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
 
-    place = as_path(run)
-    if place.is_dir() and not is_trained(load_info(place)):
-        return load_run(place, split)
+    model = find_model(run)
+    if is_run(model) and not is_trained(load_info(model)):
+        return load_run(model, split)
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
 
-    predictor = load_predictor(place)
-    home = _home(place, predictor)
+    predictor = load_predictor(model)
+    home = _home(as_path(run), model, predictor, as_path(scores_in))
     data = _manifest_of(home, manifest, root)
     name = split + AT_MODEL_SIZE * at_model_size
     if not _is_scored(home, name, predictor.sha256, data.sha256):
@@ -84,15 +87,31 @@ def evaluate(
     return load_run(home, name)
 
 
-def _home(run: Path, predictor: Predictor) -> Path:
+def _home(asked: Path, model: Path, predictor: Predictor, runs: Path) -> Path:
     """The run folder that the scores go to."""
-    if run.is_dir():
-        return run
+    if is_run(model):
+        return model
     from lesionseg.inference.exported import unpack_run
     from lesionseg.inference.predictor import ExportedPredictor
 
-    assert isinstance(predictor, ExportedPredictor)  # noqa: S101 - no other predictor comes from a file
-    return unpack_run(predictor.info, run)
+    assert isinstance(predictor, ExportedPredictor)  # noqa: S101 - no other predictor comes from these
+    if not is_bundle(model):
+        return unpack_run(predictor.info, model.with_suffix(""))
+    # Asked for by its scores, they are renewed where they lie.
+    home = asked if is_run(asked) else runs / predictor.name
+    _require_no_training(home)
+    ships = find_bundle(predictor.name) == model
+    return unpack_run(predictor.info, home, predictor.name if ships else str(model.absolute()))
+
+
+def _require_no_training(home: Path) -> None:
+    from lesionseg.errors import OutputError
+    from lesionseg.evaluation.runs import load_info
+
+    if (home / "run.json").is_file() and SCORES_OF not in load_info(home):
+        raise OutputError(
+            f"{home} is a run of its own, not the place of a shipped model's scores", fix="pass --runs DIR"
+        )
 
 
 def evaluate_predictions(
@@ -215,6 +234,7 @@ def compare(
     root: AnyPath | None = None,
     split: str = "test",
     at_model_size: bool = False,
+    scores_in: AnyPath = "runs",
     formats: str | Sequence[str] = ("html",),
     progress: Progress = None,
     warn: Warn = ignore,
@@ -222,9 +242,9 @@ def compare(
     """Scores runs where needed and writes one report of them all.
 
     Args:
-        runs: run folders and exported files, one or several.
+        runs: run folders, exported files and names of models that ship, one or several.
         output: the report's folder.
-        manifest, root, split, at_model_size: as in ``evaluate``.
+        manifest, root, split, at_model_size, scores_in: as in ``evaluate``.
         formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
         progress: True shows it; a function is called with (done, total) while a run is scored.
         warn: as in ``evaluate``.
@@ -244,6 +264,7 @@ def compare(
     # Before what takes minutes.
     check_formats(wanted)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
+    more["scores_in"] = scores_in
     results = [
         evaluate(run, **more, progress=progress, warn=warn)
         for run in ([runs] if isinstance(runs, str | Path) else runs)

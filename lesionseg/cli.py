@@ -12,7 +12,20 @@ from rich.markup import escape
 from lesionseg import RESEARCH_USE
 from lesionseg.cli_app import EPILOG, app_page
 from lesionseg.cli_data import data
-from lesionseg.cli_parts import BAD_INPUT, INTERRUPTED, PARTIAL, Root, err, example, out, say, telling
+from lesionseg.cli_models import EXPORTS, MODELS, export, models
+from lesionseg.cli_parts import (
+    BAD_INPUT,
+    INTERRUPTED,
+    MODEL_HELP,
+    PARTIAL,
+    ManifestOption,
+    Root,
+    err,
+    example,
+    out,
+    say,
+    telling,
+)
 from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.errors import ConfigError, LesionsegError
 
@@ -25,9 +38,9 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.command("app", epilog=EPILOG)(app_page)
+app.command(epilog=MODELS)(models)
 
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
-ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
 AtModelSize = Annotated[
     bool, typer.Option("--at-model-size", help="Score at the model's input size, as many papers do.")
 ]
@@ -147,7 +160,7 @@ def _announce(info: dict[str, Any], run: Path) -> None:
     )
 )
 def evaluate(
-    model: Annotated[Path | None, typer.Option(help="A run folder, or an exported .onnx or .xml file.")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     manifest: ManifestOption = None,
     root: Root = None,
     split: Split = "test",
@@ -168,7 +181,7 @@ def evaluate(
     from lesionseg.evaluation.report import render_terminal
 
     _require_one_source(model, predictions)
-    run = model or runs / (name or Path(predictions or ".").resolve().name)
+    run = Path(model) if model else runs / (name or Path(predictions or ".").resolve().name)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split}
     with telling("") as warn, console.counter(out, f"{run.name}: scoring") as progress:
         more |= {"progress": progress, "warn": warn}
@@ -176,11 +189,11 @@ def evaluate(
             more |= {"masks": masks, "images": images, "probabilities": probabilities}
             result = api.evaluate_predictions(predictions, run, **more)
         else:
-            result = api.evaluate(run, at_model_size=at_model_size, **more)
+            result = api.evaluate(run, at_model_size=at_model_size, scores_in=runs, **more)
     out.print(render_terminal([result]))
 
 
-def _require_one_source(model: Path | None, predictions: Path | None) -> None:
+def _require_one_source(model: str | None, predictions: Path | None) -> None:
     if (model is None) == (predictions is None):
         raise ConfigError(
             "evaluate scores either a run or the masks of another tool",
@@ -198,7 +211,7 @@ def _require_one_source(model: Path | None, predictions: Path | None) -> None:
     )
 )
 def report(
-    compare: Annotated[str, typer.Option(help="Names of runs, with commas.")],
+    compare: Annotated[str, typer.Option(help="Names of runs, and of models that ship, with commas.")],
     runs: Runs = Path("runs"),
     output: Annotated[Path | None, typer.Option(help="Folder of the report; by default RUNS/report-NAMES.")] = None,
     manifest: ManifestOption = None,
@@ -216,9 +229,10 @@ def report(
     names = [name.strip() for name in compare.split(",") if name.strip()]
     folder = output or runs / ("report-" + "-".join(names))
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
+    models = [runs / name if (runs / name).exists() else name for name in names]
     with telling("") as warn, console.counter(out, "scoring") as progress:
-        more |= {"progress": progress, "warn": warn}
-        results, files = api.compare([runs / name for name in names], folder, formats=formats or ("html",), **more)
+        more |= {"progress": progress, "warn": warn, "scores_in": runs, "formats": formats or ("html",)}
+        results, files = api.compare(models, folder, **more)
     out.print(render_terminal(results))
     for path in files.documents or files.tables[:1]:
         say(f"report -> {escape(str(path))}")
@@ -227,32 +241,7 @@ def report(
 app.command(epilog=EXAMPLES)(predict)
 
 
-@app.command(
-    epilog=example(
-        "lesionseg export runs/finetuned",
-        "lesionseg export runs/finetuned --precision int8 --root /data/isic2016",
-        "lesionseg export runs/finetuned --precision int8 --qat 5",
-        "lesionseg export runs/finetuned --format openvino --precision float16 --output finetuned.xml",
-    )
-)
-def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    output: Annotated[Path | None, typer.Option(help="The file; by default RUN/export/RUN-PRECISION.")] = None,
-    form: Annotated[str, typer.Option("--format", help="onnx, openvino, torch-export or executorch.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
-    size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
-    max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
-    qat: Annotated[int, typer.Option(help="Epochs of training with int8's rounding, where int8 loses too much.")] = 0,
-    manifest: ManifestOption = None,
-    root: Root = None,
-) -> None:
-    """Export a run for another runtime; what is not as good as the run is not written."""
-    from lesionseg import api
-
-    checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root}
-    sides = (size, size) if size else None
-    made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
-    say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")
+app.command(epilog=EXPORTS)(export)
 
 
 @app.command(
@@ -261,7 +250,9 @@ def export(
     )
 )
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="Run folders and exported files; compared with the first.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Run folders, exported files, models that ship; compared with the first.")
+    ],
     manifest: Annotated[str | None, typer.Option(help="Photos with masks to score on: CSV or shipped name.")] = None,
     root: Root = None,
     split: Split = "test",

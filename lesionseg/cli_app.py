@@ -13,6 +13,7 @@ from lesionseg.cli_parts import err, example, out, say
 __all__ = ["EPILOG", "app_page"]
 
 EPILOG = example(
+    "lesionseg app",
     "lesionseg app --model runs/finetuned/export/finetuned-int8.onnx",
     "lesionseg app --model finetuned-int8.onnx --build page/",
     "lesionseg app --model finetuned-int8.onnx --host 192.168.1.20 --certificate cert.pem --key key.pem",
@@ -21,8 +22,12 @@ EPILOG = example(
 
 def app_page(
     model: Annotated[
-        str, typer.Option(help="An exported .onnx file, the run folder that holds one, or a shipped name.")
-    ] = "light",
+        str | None,
+        typer.Option(
+            help="A model that ships, an exported .onnx file, or the run folder that holds one; by default the "
+            "lightest that ships."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8517,
     build: Annotated[
         Path | None, typer.Option(help="Write the page into this folder for a web host, and serve nothing.")
@@ -38,9 +43,10 @@ def app_page(
 ) -> None:
     """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
     from lesionseg.app.server import Address, is_local, serve
-    from lesionseg.app.site import find_model, make_site, write_site
+    from lesionseg.app.site import default_model, find_file, make_site, write_site
 
-    file = find_model(model)
+    name = model or default_model()
+    file = find_file(name)
     with out.status("making the page"):
         site = make_site(file)
     if build:
@@ -50,7 +56,7 @@ def app_page(
     if not is_local(host):
         _warn_of_others(secure=certificate is not None)
     address = Address(host, port, tuple(names or ()), certificate, key)
-    serve(site, address, lambda url: say(f"{escape(file.name)} is at {url}   (Ctrl-C stops)"))
+    serve(site, address, lambda url: say(f"{escape(name)} is at {url}   (Ctrl-C stops)"))
 
 
 def _warn_of_others(*, secure: bool) -> None:

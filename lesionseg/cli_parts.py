@@ -15,11 +15,27 @@ from lesionseg import RESEARCH_USE
 from lesionseg.tables import one_line
 from lesionseg.training.watch import is_first_process
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PARTIAL", "Root", "err", "example", "names", "out", "say", "telling"]
+__all__ = [
+    "BAD_INPUT",
+    "INTERRUPTED",
+    "MODEL_HELP",
+    "PARTIAL",
+    "ManifestOption",
+    "Root",
+    "err",
+    "example",
+    "names",
+    "out",
+    "say",
+    "telling",
+]
 
 BAD_INPUT, PARTIAL, INTERRUPTED = 2, 3, 130
 """Exit codes: nothing was done; done, with findings or with files left out; stopped by Ctrl-C."""
 
+MODEL_HELP = "A model that ships ('lesionseg models'), a run folder, or an exported .onnx or .xml file."
+
+ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
 Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's relative paths start from.")]
 
 _SHOWN = 20

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from lesionseg.cli_parts import INTERRUPTED, PARTIAL, example, names, out, say
+from lesionseg.cli_parts import INTERRUPTED, MODEL_HELP, PARTIAL, example, names, out, say
 from lesionseg.errors import ConfigError
+from lesionseg.shipped_models import DEFAULT
 
 if TYPE_CHECKING:
     from lesionseg.inference.journal import Part
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "Engine", "predict"]
 
 EXAMPLES = example(
+    "lesionseg predict photos/",
     "lesionseg predict photos/ --model runs/finetuned --output masks/",
     "lesionseg predict photos/ --model finetuned-int8.onnx --output masks/",
     "lesionseg predict photo.jpg --model runs/finetuned --output out --overlay contour,heat --format png,geojson",
@@ -40,8 +41,10 @@ _WRITTEN, _FOUND, _WHERE = "What is written", "How the lesion is found", "Where 
 
 def predict(
     source: Annotated[str, typer.Argument(help="A photo, or a folder that is searched with its sub-folders.")],
-    model: Annotated[Path, typer.Option(help="A run folder, or an exported .onnx or .xml file.")],
-    output: Annotated[str, typer.Option(help="Folder for masks and predictions.csv.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = DEFAULT,
+    output: Annotated[
+        str | None, typer.Option(help="Folder for masks and predictions.csv.", show_default="masks")
+    ] = None,
     overlay: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,7 +141,7 @@ def predict(
     options = PredictOptions(threshold, formats, overlays, save_probabilities, bits, measuring)
     refine = Refinement(tile, flips=tta, largest=largest, holes=holes)
     part = _part(num_parts, part_id)
-    _require_engine(engine, part, address, source, output)
+    _require_engine(engine, part, address, source, output or "")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with console.counter(out, "predicting") as progress:

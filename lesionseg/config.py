@@ -139,9 +139,11 @@ class ModelConfig(_Section):
     name: str = "unet"
     """A builder of ``lesionseg.models``."""
     encoder_weights: str = "imagenet"
-    """``imagenet`` (downloaded by timm), ``random``, or a safetensors file."""
+    """``imagenet`` (downloaded by timm), ``random``, ``lesionseg`` (that of the default model that ships), the name of
+    another such model, or a safetensors file."""
     start: Annotated[str, Field(min_length=1)] | None = None
-    """A run folder whose best state the whole network starts from; null starts the decoder at random."""
+    """What the whole network starts from: a run folder, for its best state, or the name of a model that ships; null
+    starts the decoder at random."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Probability with which Dropout2d drops a decoder channel."""
     rates: tuple[Annotated[int, Field(ge=1)], ...] | None = None

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lesionseg.cells import Cell, CellProgress, cell_console
+from lesionseg.shipped_models import INT8, WEIGHTS
 from lesionseg.training.watch import is_first_process
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "counter",
     "epoch_line",
     "live_console",
+    "models_table",
     "training_bar",
 ]
 
@@ -184,6 +186,31 @@ def benchmark_table(found: Benchmark) -> RenderableType:
         values = (row[key] for row in found.rows)
         table.add_row(key.replace("_", " "), *(_plain(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
     return table
+
+
+def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """A row for each model that ships: name, input, cost, files, and scores with their photos."""
+    columns = ("Name", "Input", "Parameters", "GMAC", "int8 / float16", "Dice", "IoU", "photos", "ms")
+    table = Table(*columns, box=None, pad_edge=False, header_style="dim")
+    table.columns[0].no_wrap = True
+    for facts in models:
+        height, width = facts["image_size"]
+        files = " / ".join(f"{facts['files'][name]['bytes'] / 1e6:.1f}" for name in (INT8, WEIGHTS))
+        scores: Mapping[str, Any] = facts["scores"] or {}
+        means: Mapping[str, list[float]] = next(iter(scores["means"].values())) if scores else {}
+        table.add_row(
+            Text(facts["name"], "bold"),
+            f"{height} x {width}",
+            f"{facts['cost']['parameters'] / 1e6:.1f} M",
+            f"{facts['cost']['macs'] / 1e9:.2f}",
+            f"{files} MB",
+            *(f"{means[name][0]:.3f}" if means else "" for name in ("dice", "iou")),
+            f"{scores['photos']} {scores['split']}" if scores else "",
+            _plain(str(facts["about"].get("speed", ""))),
+        )
+    if not table.rows:
+        return Text("This copy of lesionseg ships no model; 'lesionseg train' makes one of your own photos.")
+    return Group(table, Text("Scores are of the int8 file, which predict runs. --card tells the rest.", "dim"))
 
 
 def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:

@@ -85,3 +85,35 @@ def exported(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     result = CliRunner().invoke(cli.app, ["export", str(run), "--output", str(file)], catch_exceptions=False)
     assert "probabilities differ from torch's by" in result.output
     return run, file
+
+
+@pytest.fixture(scope="session")
+def bundles(exported: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as ``lesionseg/shipped_models``, with a stand-in for the default model, made on the command line."""
+    from typer.testing import CliRunner
+
+    from lesionseg import cli
+    from lesionseg.export import judging
+    from lesionseg.inference import quality
+    from lesionseg.shipped_models import DEFAULT
+
+    folder = tmp_path_factory.mktemp("shipped")
+    about = tmp_path_factory.mktemp("about") / "about.yaml"
+    about.write_text("data: Generated photos.\nlicence: Apache-2.0\nspeed: 1.5\n")
+    words = ["export", str(exported[0]), "--format", "bundle", "--output", str(folder / DEFAULT), "--max-drop", "100"]
+    with pytest.MonkeyPatch.context() as patch:
+        # Three validation photos are calibration enough for a stand-in.
+        for module in (quality, judging):
+            patch.setattr(module, "FEWEST", 3)
+        result = CliRunner().invoke(cli.app, [*words, "--about", str(about)], catch_exceptions=False)
+    assert "scoring 4 test photos" in result.output
+    return folder
+
+
+@pytest.fixture
+def shipped(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stand-in's folder, where it ships."""
+    from lesionseg import shipped_models
+
+    monkeypatch.setattr(shipped_models, "_FOLDER", bundles)
+    return bundles / shipped_models.DEFAULT

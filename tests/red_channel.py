@@ -15,6 +15,7 @@ class RedChannel:
     """The probability is the photo's red channel."""
 
     name, checkpoint, sha256, height, width = "red", "epoch-0001", "a" * 64, SIZE, SIZE
+    quality = None
 
     def __init__(
         self, sha256: str = "a" * 64, before: Callable[[int], object] = lambda calls: None, seconds: float = 0

@@ -11,7 +11,7 @@ from lesionseg import cli, cli_parts
 from lesionseg.data.images import read_mask
 
 COMMANDS = (
-    *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["export"], ["benchmark"], ["demo"]),
+    *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["export"], ["benchmark"], ["models"], ["demo"]),
     *(["data", name] for name in ("pair", "audit", "split", "download", "synth")),
 )
 

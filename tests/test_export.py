@@ -140,7 +140,7 @@ def test_another_manifest_is_refused(tiny, run, tmp_path):
     ],
 )
 def test_what_differs_is_not_written(run, monkeypatch, tmp_path, precision, checked):
-    monkeypatch.setattr(publish, "_compare", lambda *_: checked)
+    monkeypatch.setattr(publish, "compare_models", lambda *_: checked)
     # No network is converted: what is judged is made up.
     made_up = dataclasses.replace(publish.FORMATS["onnx"], build=lambda *_: Built({".onnx": b"x"}, np.asarray))
     monkeypatch.setitem(publish.FORMATS, "onnx", made_up)

@@ -11,6 +11,7 @@ from red_channel import RedChannel
 
 from lesionseg.errors import ImageError
 from lesionseg.inference.job import Job, refuse_long_name
+from lesionseg.inference.quality import Quality
 from lesionseg.inference.stages import PredictOptions
 
 
@@ -35,6 +36,16 @@ def test_the_row_holds_the_hashes_of_what_was_written() -> None:
     assert row["photo_sha256"] == hashlib.sha256(photo()).hexdigest()
     assert (row["file"], row["width"], row["height"], row["status"]) == ("a/x.png", "80", "60", "ok")
     assert all(isinstance(value, str) for value in row.values())
+
+
+def test_the_row_says_what_to_expect_and_what_to_look_at() -> None:
+    predictor = RedChannel()
+    row, _ = predicted(Job(predictor, PredictOptions(threshold=1.0)), photo())
+    assert (row["expected_dice"], row["review"], row["reasons"]) == ("", "yes", "no lesion found")
+    predictor.quality = Quality((0.0, 1.0), (0.0, 0.5))
+    row, _ = predicted(Job(predictor, PredictOptions()), photo())
+    assert 0 < float(row["expected_dice"]) < 0.5
+    assert (row["review"], row["reasons"].split("; ")[0]) == ("yes", "the outline is uncertain")
 
 
 def test_a_row_holds_as_long_as_nothing_changed() -> None:

@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
-from lesionseg.inference.quality import Quality, certainty, fit_quality, frame_contact, look
+from lesionseg.inference.quality import (
+    OPINION_COLUMNS,
+    Opinion,
+    Quality,
+    certainty,
+    fit_quality,
+    frame_contact,
+    look,
+    piece_sizes,
+)
 
 MAPS = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(0, 1, width=32))
 
@@ -45,6 +55,17 @@ def test_frame_contact_counts_each_border_pixel_once() -> None:
     mask[0, :] = True
     assert frame_contact(mask) == pytest.approx(5 / 14)
     assert frame_contact(np.ones((4, 5), bool)) == 1
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_pieces_are_those_of_eight_neighbours(mask: np.ndarray) -> None:
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    assert sorted(piece_sizes(mask)) == sorted(np.bincount(labels.ravel())[1:].tolist())
+
+
+def test_pieces_that_grow_together_further_down_are_one() -> None:
+    rows = ["#.#.#", "#.###", "#....", "####.", ".....", "...#."]
+    assert sorted(piece_sizes(np.array([[cell == "#" for cell in row] for row in rows]))) == [1, 5, 7]
 
 
 def test_fitting_finds_the_relation_and_never_falls() -> None:
@@ -91,6 +112,17 @@ def test_reasons() -> None:
     cut = look(disc(50, 0.2), QUALITY)
     assert cut.review
     assert cut.reasons[0].startswith("cut by the frame along ")
+
+
+def test_what_the_photo_itself_says_comes_first() -> None:
+    good = look(disc(15, 0.3), QUALITY, known=("no dermoscopy",))
+    assert (good.review, good.reasons) == (True, ("no dermoscopy",))
+    assert look(np.zeros((8, 8), np.float32), None, known=("black",)).reasons == ("black", "no lesion found")
+
+
+def test_cells() -> None:
+    assert Opinion(0.87654321, False, ()).cells() == dict(zip(OPINION_COLUMNS, ("0.8765", "no", ""), strict=True))
+    assert list(Opinion(None, True, ("a", "b")).cells().values()) == ["", "yes", "a; b"]
 
 
 def test_without_a_calibration_only_the_shape_is_judged() -> None:

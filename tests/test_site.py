@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lesionseg import RESEARCH_USE
-from lesionseg.app.site import check_photo, find_model, make_site, write_site
+from lesionseg.app.site import check_photo, find_file, make_site, write_site
 from lesionseg.errors import ConfigError, LesionsegError, OutputError, RunError
 from lesionseg.inference.onnx_predictor import load_onnx
 
@@ -32,6 +32,7 @@ def test_the_model_is_described(exported: tuple[Path, Path], page: Path) -> None
     assert (told["height"], told["width"], told["threshold"]) == (64, 96, 0.5)
     assert (told["input"], told["output"], told["precision"]) == ("photos", "probability", "float32")
     assert told["notice"] == RESEARCH_USE
+    assert told["quality"] is None
     answer = load_onnx(exported[1]).infer(check_photo(64, 96)[None])[0]
     assert told["check"] == pytest.approx(
         [answer[y : y + 16, x : x + 16].mean() for y in range(0, 64, 16) for x in range(0, 96, 16)], abs=1e-4
@@ -59,16 +60,24 @@ def test_the_check_has_something_to_find(size: tuple[int, int]) -> None:
 def test_models_are_found(exported: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "export").mkdir(parents=True)
-    assert find_model(str(exported[1])) == exported[1]
+    assert find_file(str(exported[1])) == exported[1]
     with pytest.raises(ConfigError, match=r"holds no exported model\nFix: 'lesionseg export .*run --precision int8'"):
-        find_model(str(run))
+        find_file(str(run))
     (run / "export" / "run-int8.onnx").write_bytes(b"1")
-    assert find_model(str(run)) == run / "export" / "run-int8.onnx"
+    assert find_file(str(run)) == run / "export" / "run-int8.onnx"
     (run / "export" / "run-float32.onnx").write_bytes(b"1")
     with pytest.raises(ConfigError, match=r"several models:\n  - .*float32.onnx\n  - .*int8.onnx\nFix: name one"):
-        find_model(str(run))
-    with pytest.raises(ConfigError, match=r"neither a file nor a shipped name\nFix: 'lesionseg export RUN"):
-        find_model("no-such-model")
+        find_file(str(run))
+    with pytest.raises(RunError, match=r"there is no model 'no-such-model'\nFix: name a run folder"):
+        find_file("no-such-model")
+
+
+def test_a_model_that_ships_brings_its_calibration(shipped: Path, page: Path) -> None:
+    file = find_file("lesionseg-base")
+    assert file == shipped / "model-int8.onnx"
+    told = json.loads(make_site(file, page)["model.json"])
+    quality = json.loads((shipped / "model.json").read_text())["quality"]
+    assert (told["name"], told["quality"], quality["photos"]) == ("lesionseg-base", quality, 3)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, page: Path) -> None:

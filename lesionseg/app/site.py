@@ -11,45 +11,49 @@ import numpy as np
 
 from lesionseg import RESEARCH_USE, __version__
 from lesionseg.app.building import VERSION_FILE, find_page
-from lesionseg.config import find_shipped
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.exported import INPUT
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.plausibility import plausibility_table
 from lesionseg.records import THRESHOLD, RgbImage
+from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 
-__all__ = ["Site", "check_photo", "find_model", "make_site", "write_site"]
+__all__ = ["Site", "check_photo", "default_model", "find_file", "make_site", "write_site"]
 
 Site = Mapping[str, bytes]
 """Path below the root, without a leading slash -> bytes; ``index.html`` is the root's."""
 
 _BLOCK = 16
 _MARK = "lesionseg-app.txt"
+_LIGHT = "lesionseg-lite"
 
 
-def find_model(source: str) -> Path:
-    """An exported model by its path, by a shipped name, or by the run folder that it was exported from.
+def default_model() -> str:
+    """The name of the model that a page has where none is named: the lightest that ships, since phones fetch it."""
+    return _LIGHT if _LIGHT in shipped_models() else DEFAULT
+
+
+def find_file(source: str) -> Path:
+    """An exported model by its path, by the name of a model that ships, or by the run folder that it was exported from.
 
     Raises:
-        ConfigError: there is none, or a run has none or several.
+        ConfigError: a run has no exported model, or several.
+        RunError: there is no such model, or it is damaged.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        try:
-            return find_shipped(source, "models", ".onnx")
-        except ConfigError as error:
-            raise ConfigError(error.message, fix=_how_to_export("RUN")) from error
+    folder = find_model(source)
+    if is_bundle(folder):
+        open_bundle(folder).read(INT8)
+        return folder / INT8
+    if not is_run(folder):
+        return folder
     found = sorted(folder.glob("*.onnx")) or sorted(folder.glob("export/*.onnx"))
     if not found:
-        raise ConfigError(f"{source} holds no exported model", fix=_how_to_export(source))
+        fix = f"'lesionseg export {source} --precision int8', then 'lesionseg app --model FILE.onnx'"
+        raise ConfigError(f"{source} holds no exported model", fix=fix)
     if len(found) > 1:
         raise ConfigError(f"{source} holds several models", problems=map(str, found), fix="name one of them")
     return found[0]
-
-
-def _how_to_export(run: str) -> str:
-    return f"'lesionseg export {run} --precision int8', then 'lesionseg app --model FILE.onnx'"
 
 
 def make_site(model: Path, page: Path | None = None) -> Site:
@@ -94,6 +98,7 @@ def _describe(predictor: OnnxPredictor, size: int) -> dict[str, object]:
         "sha256": predictor.sha256,
         "notice": RESEARCH_USE,
         "plausibility": plausibility_table(),
+        "quality": None if info.quality is None else info.quality.to_json(),
         "check": [round(float(value), 5) for value in blocks.ravel()],
     }
 

@@ -12,15 +12,17 @@ from lesionseg import RESEARCH_USE
 from lesionseg.evaluation.runs import RunResult, groups_of
 from lesionseg.evaluation.subgroups import subgroups_of
 
-__all__ = ["data_card", "model_cards"]
+__all__ = ["LIMITS", "USE", "data_card", "model_cards"]
 
 Card = list[tuple[str, str]]
 
-_USE = f"{RESEARCH_USE} To mark the lesion in a dermoscopy photo that shows one; it says nothing of what the lesion is."
-_LIMITS = (
+USE = f"{RESEARCH_USE} To mark the lesion in a dermoscopy photo that shows one; it says nothing of what the lesion is."
+"""What a model is for."""
+LIMITS = (
     "Scores hold for photos like those scored here. Other cameras, skin tones and body sites that are rare or absent "
     "in the tables by subgroup may do worse. Intervals cover the choice of photos, not the chance in training."
 )
+"""Of every score."""
 
 
 def model_cards(results: Sequence[RunResult]) -> list[tuple[str, Card]]:
@@ -37,8 +39,8 @@ def _model_card(result: RunResult) -> Card:
         return [
             ("What it is", f"Predictions of another tool, read from {info['predictions']}"),
             ("Scores", scores),
-            ("Use", _USE),
-            ("Limits", _LIMITS),
+            ("Use", USE),
+            ("Limits", LIMITS),
         ]
     config, parts = info["config"], info["parameters"]
     size = config["data"].get("image_size")
@@ -52,8 +54,8 @@ def _model_card(result: RunResult) -> Card:
                        f"{info['manifest'].get('val', '?')} more chose the state ({result.summary['checkpoint']})"),
         ("Scores", scores),
         ("Threshold", f"{result.summary['threshold']:g}, fixed beforehand"),
-        ("Use", _USE),
-        ("Limits", _LIMITS),
+        ("Use", USE),
+        ("Limits", LIMITS),
     ]  # fmt: skip
 
 

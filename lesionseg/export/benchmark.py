@@ -27,6 +27,7 @@ from lesionseg.evaluation.metrics import accuracy, confusion, dice, jaccard
 from lesionseg.export.photos import ScoredPhotos, generated_photos, read_photos
 from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPredictor, load_predictor
 from lesionseg.records import THRESHOLD, Case
+from lesionseg.shipped_models import INT8, find_model, is_bundle
 from lesionseg.tables import encode_table
 
 __all__ = ["COLUMNS", "Benchmark", "benchmark"]
@@ -78,7 +79,8 @@ def benchmark(
     """Scores and times models against the first of them.
 
     Args:
-        models: run folders and exported files; name the run first to compare with float32 torch.
+        models: run folders, exported files, bundles and names of models that ship; name a run first to compare with
+            float32 torch.
         output: folder for ``benchmark.csv`` and ``benchmark.md``.
         cases: photos with masks to score on; none leaves the scores out.
         rounds: photos that each model is timed with, at each number of threads.
@@ -93,6 +95,7 @@ def benchmark(
     if not models or rounds < 1:
         raise ConfigError("there is nothing to measure", fix="name a run or an exported file, and at least one round")
     tell = progress or (lambda done, total: None)
+    models = [find_model(path) for path in models]
     steps = len(models) + 2
     loaded = [_load(path, 1) for path in models]
     rows: list[Row] = []
@@ -123,9 +126,10 @@ def _load(path: Path, threads: int) -> Predictor:
 def _describe(path: Path, model: Predictor) -> Row:
     if isinstance(model, ExportedPredictor):
         macs, precision = model.info.macs, model.info.precision
+        file = path / INT8 if is_bundle(path) else path
         # OpenVINO's weights lie in a file of their own.
-        weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
-        size = path.stat().st_size + (weights.stat().st_size if weights else 0)
+        weights = file.with_suffix(".bin") if file.suffix == ".xml" else None
+        size = file.stat().st_size + (weights.stat().st_size if weights else 0)
         precision += " OpenVINO" if weights else ""
     else:
         assert isinstance(model, TorchPredictor)  # noqa: S101 - there is no third kind

@@ -15,11 +15,13 @@ from lesionseg.errors import RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.graph import count_macs
 from lesionseg.inference.exported import ExportInfo
-from lesionseg.inference.predictor import TorchPredictor
+from lesionseg.inference.predictor import TorchPredictor, load_int8
+from lesionseg.shipped_models import is_bundle, open_bundle
 
 __all__ = ["Checked", "describe", "write_card"]
 
 _PLACES = ("root", "cache", "checkpoints")
+_NOT_IN_CARD = ("run", "history", "masks", "quality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,7 @@ def describe(run: Path, predictor: TorchPredictor, precision: str, qat_epochs: i
         RunError: the run has no ``run.json``.
     """
     encoder = predictor.model.spec.encoder
-    try:
-        history = (run / "history.csv").read_text(encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{run / 'history.csv'} cannot be read: {error.strerror}", fix="train it again") from error
+    told, history = _origin(run)
     return ExportInfo(
         name=predictor.name,
         checkpoint=predictor.checkpoint,
@@ -74,10 +73,23 @@ def describe(run: Path, predictor: TorchPredictor, precision: str, qat_epochs: i
         labels=predictor.labels,
         weights_sha256=predictor.sha256,
         macs=count_macs(predictor.model, predictor.height, predictor.width),
-        run=_without_places(load_info(run)),
+        run=told,
         history=history,
         qat_epochs=qat_epochs,
+        quality=predictor.quality,
     )
+
+
+def _origin(run: Path) -> tuple[Mapping[str, Any], str]:
+    """``run.json`` and ``history.csv`` of the training that a run folder, or a bundle, comes from."""
+    if is_bundle(run):
+        info = load_int8(open_bundle(run), threads=1).info
+        return info.run, info.history
+    try:
+        history = (run / "history.csv").read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{run / 'history.csv'} cannot be read: {error.strerror}", fix="train it again") from error
+    return _without_places(load_info(run)), history
 
 
 def _without_places(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def write_card(path: Path, info: ExportInfo, checked: Checked) -> Path:
     Raises:
         OutputError: the folder cannot be written to.
     """
-    values = {key: text for key, text in info.to_metadata().items() if key not in ("run", "history", "masks")}
+    values = {key: text for key, text in info.to_metadata().items() if key not in _NOT_IN_CARD}
     values["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     values["bytes"] = str(path.stat().st_size)
     values["checked"] = str(checked)

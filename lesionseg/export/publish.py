@@ -19,8 +19,9 @@ from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, r
 from lesionseg.export.quantize import Calibration, Ranges
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
+from lesionseg.shipped_models import INT8, is_bundle
 
-__all__ = ["Exported", "export_run"]
+__all__ = ["Exported", "Say", "compare_models", "export_run", "require_good"]
 
 _CALIBRATION = 128
 _COMPARED = 4
@@ -30,6 +31,7 @@ _LARGEST, _MEAN = 1e-3, 5e-3
 _BY_MASKS = ("int8", "dynamic")
 
 Say = Callable[[str], None]
+"""Is told what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ def export_run(
     the run's validation photos. A file that differs is not written. int8 is calibrated on training photos.
 
     Args:
-        run: a run folder.
-        output: the file; by default ``RUN/export/NAME-PRECISION`` with the format's suffix.
+        run: a run folder; or a bundle, for float32 and float16.
+        output: the file; by default ``RUN/export/NAME-PRECISION`` with the format's suffix, of a bundle ``NAME-...`` in
+            the working folder.
         form: ``onnx``, ``openvino``, ``torch-export`` or ``executorch``; the last three need their extras.
         precision: ``float32``, ``float16``, ``int8`` or ``dynamic`` (int8 weights, with ranges found anew for every
             photo), as the format has them.
@@ -88,9 +91,11 @@ def export_run(
     """
     _check(form, precision, size, max_drop)
     _check_qat(precision, qat)
+    _check_bundle(run, precision)
     trained = load_torch(run, device="cpu")
     trained = trained if size is None else _resized(trained, size)
-    path = output or run / "export" / f"{trained.name}-{precision}{FORMATS[form].suffix}"
+    folder = Path() if is_bundle(run) else run / "export"
+    path = output or folder / f"{trained.name}-{precision}{FORMATS[form].suffix}"
     if path.suffix != FORMATS[form].suffix:
         raise ConfigError(f"{path} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
     info = describe(run, trained, precision, qat)
@@ -101,8 +106,8 @@ def export_run(
     say("tracing and converting the network")
     built = FORMATS[form].build(module, info, calibration)
     say("comparing it with the run")
-    checked = _compare(built.infer, trained, judging)
-    _gate(checked, precision, max_drop, path)
+    checked = compare_models(built.infer, trained, judging)
+    require_good(checked, precision, max_drop, path)
     for suffix, content in built.files.items():
         write_atomic(path.with_suffix(suffix), content)
     return Exported(path, write_card(path, info, checked), sum(map(len, built.files.values())), checked)
@@ -118,6 +123,14 @@ def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: fl
         raise ConfigError(f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE}")
     if not max_drop >= 0:
         raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")
+
+
+def _check_bundle(run: Path, precision: str) -> None:
+    if is_bundle(run) and precision in _BY_MASKS:
+        raise ConfigError(
+            f"{run.name} does not bring the photos that {precision} is made with",
+            fix=f"use {run / INT8}, which is int8; or export float32 or float16",
+        )
 
 
 def _check_qat(precision: str, epochs: int) -> None:
@@ -169,7 +182,14 @@ def _photos(
     return Calibration(read_photos(chosen, trained.labels, trained.height, trained.width).pixels), judging
 
 
-def _compare(infer: Infer, trained: TorchPredictor, judging: ScoredPhotos | None) -> Checked:
+def compare_models(infer: Infer, trained: TorchPredictor, judging: ScoredPhotos | None) -> Checked:
+    """How another form of a trained model compares with it.
+
+    Args:
+        infer: runs the other form.
+        trained: the model.
+        judging: photos for the mean Dice of both; None leaves it out.
+    """
     photos = generated_photos(_COMPARED, trained.height, trained.width)
     # Alone and together: a graph whose number of photos got stuck shows here.
     apart = [np.abs(infer(batch) - trained.infer(batch)) for batch in (photos[:1], photos)]
@@ -179,8 +199,12 @@ def _compare(infer: Infer, trained: TorchPredictor, judging: ScoredPhotos | None
     return Checked(largest, mean, len(judging.truths), mean_dice(trained.infer, judging), mean_dice(infer, judging))
 
 
-def _gate(checked: Checked, precision: str, max_drop: float, path: Path) -> None:
-    """Raises RunError where the exported model is not as good as the run's; NaN is never good enough."""
+def require_good(checked: Checked, precision: str, max_drop: float, path: Path) -> None:
+    """Makes sure that an exported model is as good as the run's; NaN is never good enough.
+
+    Raises:
+        RunError: it is not.
+    """
     if precision in _BY_MASKS:
         good = checked.drop <= max_drop
         scores = f"Dice {checked.dice_after:.4f} instead of {checked.dice_before:.4f} on {checked.photos} photos"

@@ -30,6 +30,7 @@ from lesionseg.inference.photos import list_photos, output_stem, refuse_shared_n
 from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
+from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
 __all__ = ["predict_distributed"]
 
@@ -55,7 +56,8 @@ def predict_distributed(
 
     Args:
         source, output: folders that all machines reach: paths on a shared file system, or ``s3://`` and ``gs://``.
-        model: an ``.onnx`` file that ``lesionseg export`` wrote; it is sent to the machines.
+        model: an ``.onnx`` file that ``lesionseg export`` wrote, a bundle, or the name of a model that ships; it is
+            sent to the machines.
         options: what is written.
         progress: called with (done, total) after each photo.
         refine: what is asked of the model beyond one look at each photo.
@@ -67,9 +69,7 @@ def predict_distributed(
         DataError, OutputError, RunError, NonFiniteError: as ``predict_folder``.
     """
     ray = _require_ray()
-    if model.suffix != ".onnx":
-        raise ConfigError(f"{model} cannot be sent to other machines", fix="make an .onnx file: lesionseg export RUN")
-    data = model.read_bytes()
+    data, model = _sendable(find_model(model))
     options, refine = options or PredictOptions(), refine or Refinement()
     # A model that cannot be used is told before a cluster is asked for.
     refine.around(OnnxPredictor(data, model, threads=1), options.threshold)
@@ -94,6 +94,14 @@ def predict_distributed(
             there.write(TABLE, table.read_bytes())
             table = Path(f"{there.uri}/{TABLE}")
     return FolderResult(Path(there.uri), table, counts["ok"], counts["reused"], counts["failed"])
+
+
+def _sendable(model: Path) -> tuple[bytes, Path]:
+    if is_bundle(model):
+        return open_bundle(model).read(INT8), model / INT8
+    if model.suffix != ".onnx":
+        raise ConfigError(f"{model} cannot be sent to other machines", fix="make an .onnx file: lesionseg export RUN")
+    return model.read_bytes(), model
 
 
 def _require_ray() -> Any:

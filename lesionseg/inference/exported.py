@@ -12,7 +12,9 @@ from lesionseg import RESEARCH_USE, __version__
 from lesionseg.data.images import write_atomic
 from lesionseg.data.labels import Labels
 from lesionseg.errors import RunError
+from lesionseg.inference.quality import Quality
 from lesionseg.records import THRESHOLD
+from lesionseg.shipped_models import SCORES_OF
 
 __all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "unpack_run"]
 
@@ -44,6 +46,7 @@ class ExportInfo:
         run: the run's ``run.json``, without the machine's paths.
         history: the run's ``history.csv``.
         qat_epochs: for how many epochs it was trained on with int8's rounding.
+        quality: the calibration of what is expected of a mask; None where there was none.
     """
 
     name: str
@@ -60,6 +63,7 @@ class ExportInfo:
     run: Mapping[str, Any]
     history: str
     qat_epochs: int = 0
+    quality: Quality | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """Key -> text; what is not of this record explains the file to other programs and to people."""
@@ -80,6 +84,7 @@ class ExportInfo:
             "licence": _LICENCE,
             "notice": RESEARCH_USE,
             "run": json.dumps(self.run),
+            **({} if self.quality is None else {"quality": json.dumps(self.quality.to_json())}),
         }
 
     @classmethod
@@ -109,22 +114,29 @@ class ExportInfo:
                 labels=Labels(tuple(json.loads(values["classes"])), masks["classes"], masks["band"]),
                 weights_sha256=values["weights_sha256"],
                 run=json.loads(values["run"]),
+                quality=Quality.from_json(json.loads(values["quality"])) if "quality" in values else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: what it says of itself is damaged ({error})", fix="export it again") from error
 
 
-def unpack_run(info: ExportInfo, path: Path) -> Path:
-    """A run folder for an exported file's scores: beside it, called as the file without its suffix.
+def unpack_run(info: ExportInfo, folder: Path, bundle: str | None = None) -> Path:
+    """A run folder for the scores of an exported file or of a bundle.
+
+    Args:
+        info: what the file says of itself.
+        folder: to write.
+        bundle: the name or path of the bundle that the file is of.
 
     Raises:
         OutputError: it cannot be written.
         RunError: the file was exported from a run without ``run.json`` or ``history.csv``.
     """
     if not info.run or not info.history:
-        raise RunError(f"{path} does not say how it was trained", fix="export it from a whole run folder")
-    folder = path.with_suffix("")
-    described = json.dumps({**info.run, "name": folder.name}, indent=1)
+        raise RunError(f"{info.name} does not say how it was trained", fix="export it from a whole run folder")
+    described = json.dumps(
+        {**info.run, "name": folder.name, **({} if bundle is None else {SCORES_OF: bundle})}, indent=1
+    )
     for file, text in ((folder / "run.json", described), (folder / "history.csv", info.history)):
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             write_atomic(file, text.encode())

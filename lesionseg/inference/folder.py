@@ -8,16 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.job import Job
-from lesionseg.inference.journal import TABLE, Journal, Part
+from lesionseg.inference.journal import TABLE, Journal, Part, is_table
 from lesionseg.inference.parts import claim, merge
 from lesionseg.inference.photos import list_photos
 from lesionseg.inference.pipeline import Pipeline, scratch_folder
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.stages import PredictOptions
 
-__all__ = ["FolderResult", "Part", "PredictOptions", "predict_folder"]
+__all__ = ["FolderResult", "Part", "PredictOptions", "default_output", "predict_folder"]
 
 Progress = Callable[[int, int], None]
 
@@ -42,6 +42,18 @@ class FolderResult:
     reused: int
     failed: int
     missing: Sequence[int] = ()
+
+
+def default_output(folder: Path = Path("masks")) -> Path:
+    """The folder for masks where none is named: it is new, or an earlier run's.
+
+    Raises:
+        OutputError: it holds something else, perhaps masks that somebody has drawn.
+    """
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    if names and not any(is_table(str(folder), name) for name in names):
+        raise OutputError(f"{folder} holds files of another origin", fix="name a folder with --output")
+    return folder
 
 
 def predict_folder(

@@ -12,7 +12,9 @@ from pathlib import PurePath
 from lesionseg.errors import ImageError
 from lesionseg.inference.journal import Row
 from lesionseg.inference.predictor import Predictor
-from lesionseg.inference.stages import ENDINGS, OUTPUTS, Encoded, PredictOptions, decode, encode, infer
+from lesionseg.inference.quality import Opinion, look
+from lesionseg.inference.stages import ENDINGS, OUTPUTS, Decoded, Encoded, PredictOptions, decode, encode, infer
+from lesionseg.records import Probability
 
 __all__ = ["Job", "refuse_long_name"]
 
@@ -74,6 +76,7 @@ class Job:
             "lesion_pixels": str(encoded.lesion_pixels),
             "lesion_fraction": repr(encoded.lesion_fraction),
             "mean_probability": "" if mean is None else repr(mean),
+            **self._judge(decoded, probability).cells(),
             **encoded.measures,
             **self.made,
             "photo_sha256": decoded.sha256,
@@ -81,6 +84,10 @@ class Job:
             "seconds": f"{time.perf_counter() - started:.3f}",
             "status": "ok",
         }
+
+    def _judge(self, decoded: Decoded, probability: Probability) -> Opinion:
+        """What is to be expected of a mask, and why somebody should look at it: the one place where reasons meet."""
+        return look(probability, self.predictor.quality, self.options.threshold)
 
     def failed(self, name: str, error: ImageError) -> Row:
         """The row of a photo that cannot be used."""

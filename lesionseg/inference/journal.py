@@ -23,6 +23,7 @@ from typing import IO, Any
 from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.measurements import MEASURES
+from lesionseg.inference.quality import OPINION_COLUMNS
 from lesionseg.inference.stages import ENDINGS
 from lesionseg.tables import encode_table, safe_cell
 
@@ -41,7 +42,8 @@ __all__ = [
 
 TABLE = "predictions.csv"
 COLUMNS = (
-    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", *MEASURES, "seconds"),
+    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", *OPINION_COLUMNS),
+    *(*MEASURES, "seconds"),
     *("model_sha256", "photo_sha256", *(f"{kind}_sha256" for kind in ENDINGS)),
     *("threshold", "options", "status", "error"),
 )

@@ -27,12 +27,13 @@ class OnnxPredictor(TakesPhotos):
         data: the exported file's bytes.
         path: how messages call it.
         threads: that share one batch; None leaves the choice to ONNX Runtime (all cores).
+        name: the model's; by default that of the file.
 
     Raises:
         RunError: the bytes are no intact model, or not one that this program exported.
     """
 
-    def __init__(self, data: bytes, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, data: bytes, path: Path, *, threads: int | None = None, name: str | None = None) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
@@ -50,7 +51,8 @@ class OnnxPredictor(TakesPhotos):
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.height, self.width = self.info.height, self.info.width
         self.labels: Labels = self.info.labels
-        self.name = path.stem
+        self.quality = self.info.quality
+        self.name = name or path.stem
         self.checkpoint = self.info.checkpoint
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -53,6 +53,7 @@ class OpenvinoPredictor(TakesPhotos):
             raise RunError(f"{path} is no intact OpenVINO model: {reason}", fix=fix) from error
         self.sha256 = hashlib.sha256(xml + weights).hexdigest()
         self.labels: Labels = self.info.labels
+        self.quality = self.info.quality
         self.name = path.stem
         self.checkpoint = self.info.checkpoint
 

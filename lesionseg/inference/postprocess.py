@@ -7,6 +7,8 @@ the threshold stays on that side, so the mask at the photo's own size follows.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,9 @@ from lesionseg.errors import ConfigError
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.wrapped import Wrapped
 from lesionseg.records import THRESHOLD, Probability
+
+if TYPE_CHECKING:
+    from lesionseg.inference.quality import Quality
 
 __all__ = ["STEPS", "PostProcessed", "fill_holes", "keep_largest"]
 
@@ -74,6 +79,11 @@ class PostProcessed(Wrapped):
             raise ConfigError(f"there is no step {', '.join(unknown)}", fix=f"use one of: {', '.join(STEPS)}")
         super().__init__(inner, f"{' '.join(steps)} at {threshold}")
         self.steps, self.threshold = steps, threshold
+
+    @property
+    def quality(self) -> Quality | None:
+        """See ``Predictor``; what is taken away or filled is little of a mask that is worth expecting something of."""
+        return self.inner.quality
 
     def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Predictor``."""

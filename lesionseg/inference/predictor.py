@@ -17,7 +17,9 @@ from lesionseg.config import DataConfig, load_config
 from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_finite
+from lesionseg.inference.quality import Quality
 from lesionseg.inference.single import PhotoPrediction, PhotoSource, TakesPhotos
+from lesionseg.shipped_models import INT8, WEIGHTS, Bundle, find_model, is_bundle, is_run, open_bundle
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +28,9 @@ if TYPE_CHECKING:
     from lesionseg.models import SegmentationModel
     from lesionseg.records import Checkpoint
 
-__all__ = ["ExportedPredictor", "Predictor", "TorchPredictor", "load_file", "load_predictor", "load_torch"]
+__all__ = ["ExportedPredictor", "Predictor", "TorchPredictor", "load_file", "load_int8", "load_predictor", "load_torch"]
 
 _CHECKPOINTS = ("best", "last", "start")
-_FILES = (".onnx", ".xml")
 
 
 class Predictor(Protocol):
@@ -50,6 +51,10 @@ class Predictor(Protocol):
     @property
     def labels(self) -> Labels:
         """The model's classes, and what masks of the kind that it was trained with look like."""
+
+    @property
+    def quality(self) -> Quality | None:
+        """The calibration of what is expected of a mask; None where there was none."""
 
     @property
     def height(self) -> int:
@@ -114,6 +119,7 @@ class TorchPredictor(TakesPhotos):
         size: height and width of the model's input, multiples of 32.
         device: where it runs.
         labels: the model's classes.
+        quality: its calibration.
     """
 
     def __init__(
@@ -126,12 +132,13 @@ class TorchPredictor(TakesPhotos):
         size: tuple[int, int],
         device: torch.device,
         labels: Labels = BINARY,
+        quality: Quality | None = None,
     ) -> None:
         import torch
 
         from lesionseg.models.folding import fold_norms
 
-        self.labels = labels
+        self.labels, self.quality = labels, quality
         self.name, self.checkpoint, self.sha256 = name, checkpoint, sha256
         self.height, self.width = size
         self._device, self._lock = device, Lock()
@@ -162,32 +169,51 @@ class TorchPredictor(TakesPhotos):
 
 
 def load_predictor(
-    run: Path, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None
+    run: str | Path, *, checkpoint: str = "best", device: str = "auto", threads: int | None = None
 ) -> Predictor:
-    """Loads a trained run, or a model exported from one, for inference.
+    """Loads a trained run, a model exported from one, or a model that ships, for inference.
 
     Args:
-        run: a run folder, or an ``.onnx`` or ``.xml`` (OpenVINO) file that ``lesionseg export`` wrote, which needs no
-            torch.
-        checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with; an exported
-            file holds the one that it was made from.
+        run: a run folder; or, without torch, an ``.onnx`` or ``.xml`` (OpenVINO) file that ``lesionseg export`` wrote,
+            the name of a model that ships, or a bundle's folder.
+        checkpoint: ``best``, ``last``, or ``start``, which is the untrained model that the run began with; exported
+            files and bundles hold the one that they were made from.
         device: ``auto`` (CUDA or MPS where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...; an
-            exported file runs on the CPU.
+            exported file runs on the CPU, and so does a bundle unless another device is named: then its float weights
+            run on torch.
         threads: CPU threads, for torch of the whole process; None leaves them as they are.
 
     Raises:
         ConfigError: an argument does not exist here.
-        RunError: the run has no intact checkpoint, or the file is missing, damaged or of another program.
+        RunError: there is no such model, the run has no intact checkpoint, or a file is missing, damaged or of another
+            program.
     """
     if checkpoint not in _CHECKPOINTS:
         raise ConfigError(f"there is no checkpoint {checkpoint!r}", fix=f"use one of: {', '.join(_CHECKPOINTS)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"the number of threads is {threads}", fix="use at least 1")
-    if run.suffix in _FILES and not run.is_dir():
-        if checkpoint != "best" or device not in ("auto", "cpu"):
-            raise ConfigError(f"{run} has one state and runs on the CPU", fix="name a run folder instead")
-        return load_file(run, threads=threads)
-    return load_torch(run, checkpoint, device, threads)
+    place = find_model(run)
+    if is_run(place):
+        return load_torch(place, checkpoint, device, threads)
+    if checkpoint != "best":
+        raise ConfigError(f"{run} has one state", fix="name a run folder instead")
+    if is_bundle(place):
+        on_cpu = device in ("auto", "cpu")
+        return load_int8(open_bundle(place), threads=threads) if on_cpu else load_torch(place, "best", device, threads)
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"{run} runs on the CPU", fix="name a run folder instead")
+    return load_file(place, threads=threads)
+
+
+def load_int8(bundle: Bundle, *, threads: int | None = None) -> ExportedPredictor:
+    """Loads what a bundle is run with by default; needs no torch.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    from lesionseg.inference.onnx_predictor import OnnxPredictor
+
+    return OnnxPredictor(bundle.read(INT8), bundle.folder / INT8, threads=threads, name=bundle.name)
 
 
 def load_file(path: Path, *, threads: int | None = None) -> ExportedPredictor:
@@ -202,7 +228,7 @@ def load_file(path: Path, *, threads: int | None = None) -> ExportedPredictor:
 
 
 def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> TorchPredictor:
-    """Loads a run folder with torch; otherwise as ``load_predictor``."""
+    """Loads a run folder, or a bundle's weights, with torch; otherwise as ``load_predictor``."""
     import torch
 
     from lesionseg.training.checkpoint import load_model
@@ -210,6 +236,8 @@ def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", thread
     place = _pick_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
+    if is_bundle(run):
+        return _unpacked(open_bundle(run), place)
     model, state, sha256 = load_model(run, "last" if checkpoint == "start" else checkpoint)
     labels = _labels(state, run)
     if model.spec.classes != len(labels.names):
@@ -228,6 +256,22 @@ def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", thread
         size=_input_size(state, run),
         device=place,
         labels=labels,
+    )
+
+
+def _unpacked(bundle: Bundle, device: torch.device) -> TorchPredictor:
+    from lesionseg.models.packing import unpack
+
+    quality = bundle.facts["quality"]
+    return TorchPredictor(
+        unpack(bundle),
+        name=bundle.name,
+        checkpoint=bundle.facts["checkpoint"],
+        sha256=bundle.digest(WEIGHTS),
+        size=bundle.size,
+        device=device,
+        labels=Labels(**{**bundle.facts["labels"], "names": tuple(bundle.facts["labels"]["names"])}),
+        quality=None if quality is None else Quality.from_json(quality),
     )
 
 

@@ -13,6 +13,7 @@ from lesionseg.inference.single import TakesPhotos
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
+    from lesionseg.inference.quality import Quality
 
 __all__ = ["Wrapped"]
 
@@ -47,6 +48,11 @@ class Wrapped(TakesPhotos):
     def labels(self) -> Labels:
         """See ``Predictor``."""
         return self.inner.labels
+
+    @property
+    def quality(self) -> Quality | None:
+        """None: a calibration is of one look at the whole photo, and other looks have other certainties."""
+        return None
 
     @property
     def height(self) -> int:

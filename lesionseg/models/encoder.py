@@ -31,7 +31,7 @@ class Encoder(nn.Module):
 
     Args:
         spec: what the weights were trained with.
-        state: the weights, as in timm; None starts at random.
+        state: the weights, as in timm; None starts at random. Layers that no tap needs may be missing.
         taps: the features that ``forward`` gives: ``input`` (normalised, 3 channels), ``stem`` (32, at 1/2), ``block1``
             to ``block17`` (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32), ``head`` (1280, 1/32),
             ``expandN`` (after the first activation in block N: 96 at 1/2 in 2, 144 at 1/4 in 4, 192 at 1/8 in 7, 576 at
@@ -69,16 +69,19 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         self.mean: Tensor
         self.std: Tensor
+        known = self.net.state_dict().keys()
+        self._leave_out_what_no_tap_needs()
         if state is not None:
+            unused = known - self.net.state_dict().keys()
             try:
-                self.net.load_state_dict(dict(state))
+                self.net.load_state_dict({name: value for name, value in state.items() if name not in unused})
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
-                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
+                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0; the encoder of another model of "
+                    "lesionseg has no more layers than its own decoder needs",
                 ) from error
-        self._leave_out_what_no_tap_needs()
 
     def _leave_out_what_no_tap_needs(self) -> None:
         if "head" not in self.taps:

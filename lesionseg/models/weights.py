@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from lesionseg.errors import WeightsError
+from lesionseg.errors import RunError, WeightsError
+from lesionseg.shipped_models import DEFAULT, WEIGHTS, find_bundle, open_bundle
 
-__all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights"]
+__all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights", "widened"]
 
 ARCHITECTURE = "mobilenetv2_100"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_OURS = "lesionseg"
+# Where a whole model keeps the encoder's tensors.
+_NET = "encoder.net."
 
 Triple = tuple[float, float, float]
 
@@ -65,16 +70,39 @@ def load_encoder_weights(source: str) -> EncoderWeights:
     """Loads encoder weights.
 
     Args:
-        source: ``imagenet`` (timm's download), ``random``, or a safetensors file with the tensors of timm's
-            ``mobilenetv2_100`` at ``num_classes=0``; its metadata may hold ``input_mean``, ``input_std`` (three numbers
-            with commas), ``bn_eps`` and ``pad_type``.
+        source: ``imagenet`` (timm's download), ``random``, ``lesionseg`` (that of the default model that ships), the
+            name or folder of another such model, or a safetensors file with the tensors of timm's ``mobilenetv2_100``
+            at ``num_classes=0``; its metadata may hold ``input_mean``, ``input_std`` (three numbers with commas),
+            ``bn_eps`` and ``pad_type``.
 
     Raises:
         WeightsError: the download fails, or the file is missing, damaged or of another network.
     """
     if source == "random":
         return EncoderWeights(EncoderSpec(), None)
-    return _download() if source == "imagenet" else _from_file(Path(source).expanduser())
+    if source == "imagenet":
+        return _download()
+    bundle = find_bundle(DEFAULT if source == _OURS else source)
+    return _from_file(Path(source).expanduser()) if bundle is None else _from_bundle(bundle)
+
+
+def _from_bundle(folder: Path) -> EncoderWeights:
+    """The encoder of a whole trained model; layers that its decoder has no use for are missing."""
+    try:
+        bundle = open_bundle(folder)
+        tensors = safetensors.torch.load(bundle.read(WEIGHTS))
+        spec = EncoderSpec.from_json(bundle.facts["spec"]["encoder"])
+    except RunError as error:
+        raise WeightsError(f"encoder weights: {error.message}", fix=error.fix) from error
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise WeightsError(f"encoder weights: {folder} is damaged: {error}", fix="copy it again") from error
+    state = {name.removeprefix(_NET): value for name, value in tensors.items() if name.startswith(_NET)}
+    return EncoderWeights(replace(spec, source=bundle.name, sha256=bundle.digest(WEIGHTS)), widened(state))
+
+
+def widened(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same with every float16 tensor in float32."""
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
 
 
 def _download() -> EncoderWeights:
@@ -97,7 +125,8 @@ def _download() -> EncoderWeights:
             problems=[" ".join(str(error).split())[:200]],
             fix="connect to the internet; or set model.encoder_weights to a safetensors file with the weights of "
             f"timm's {ARCHITECTURE} (on a connected machine: timm.create_model({ARCHITECTURE!r}, pretrained=True, "
-            "num_classes=0), then safetensors.torch.save_model); or set it to 'random'",
+            "num_classes=0), then safetensors.torch.save_model); or set it to 'lesionseg', the encoder of the model "
+            "that ships; or set it to 'random'",
         ) from error
     weights = _from_file(Path(path))
     spec = replace(weights.spec, mean=_triple(cfg.mean), std=_triple(cfg.std), source="imagenet")
@@ -106,7 +135,10 @@ def _download() -> EncoderWeights:
 
 
 def _from_file(path: Path) -> EncoderWeights:
-    fix = "pass a safetensors file with the weights of timm's mobilenetv2_100 (num_classes=0), 'imagenet' or 'random'"
+    fix = (
+        "pass a safetensors file with the weights of timm's mobilenetv2_100 (num_classes=0), 'imagenet', 'lesionseg' "
+        "or 'random'"
+    )
     if not path.is_file():
         raise WeightsError(f"encoder weights: {path} is not a file", fix=fix)
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from lesionseg.config import RunConfig
 from lesionseg.errors import ConfigError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, load_encoder_weights
+from lesionseg.models.packing import unpack
+from lesionseg.shipped_models import find_model, is_bundle, open_bundle
 from lesionseg.training.checkpoint import load_model
 
 __all__ = ["starting_model"]
@@ -19,29 +20,30 @@ def starting_model(config: RunConfig) -> SegmentationModel:
     """The model before the first step; the same settings give the same weights. Seeds torch with the run's seed.
 
     Raises:
-        ConfigError: ``model.start`` names a run of another kind.
-        RunError: the run that it names has no intact checkpoint.
+        ConfigError: ``model.start`` names a model of another kind.
+        RunError: there is no such model, or it is damaged.
         WeightsError: the encoder's weights are missing or do not fit.
     """
     torch.manual_seed(config.loop.seed)
     made = config.model
     if made.start:
-        return _started(config, Path(made.start).expanduser())
+        return _started(config, made.start)
     weights = load_encoder_weights(made.encoder_weights)
     spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
     return build_model(spec, weights)
 
 
-def _started(config: RunConfig, run: Path) -> SegmentationModel:
+def _started(config: RunConfig, source: str) -> SegmentationModel:
     """A model with the weights of an earlier run's, and the dropout that the config asks for."""
-    model, state, _ = load_model(run)
+    place = find_model(source)
+    model = unpack(open_bundle(place)) if is_bundle(place) else load_model(place)[0]
     spec, made = model.spec, config.model
     wanted = (made.name, len(config.data.class_names), made.rates or ())
     if (spec.name, spec.classes, spec.rates) != wanted:
         raise ConfigError(
-            f"model.start={run} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
-            fix="set model.name, model.rates and the classes as they are in that run, or start from another",
+            f"model.start={source} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
+            fix="set model.name, model.rates and the classes as they are there, or start from another",
         )
     started = build_model(replace(spec, dropout=made.dropout))
-    started.load_state_dict(dict(state.model_state))
+    started.load_state_dict(model.state_dict())
     return started

@@ -6,7 +6,7 @@ const LENGTHS = ["area", "perimeter", "major_axis", "minor_axis", "equivalent_di
 const COLUMNS = [
   ...["file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", "components", "largest_share"],
   ...LENGTHS.map((name) => `${name}_px`),
-  ...["compactness", "solidity", "edge_share", "expected_dice", "review"],
+  ...["compactness", "solidity", "edge_share", "expected_dice", "review", "reasons"],
   ...["model_sha256", "photo_sha256", "threshold", "status", "error"],
 ];
 
@@ -22,13 +22,21 @@ export function save(blob, name) {
 /** A file's name without its last ending. */
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || name;
 
+/** The cells that predictions.csv has of it; empty for a photo that could not be used. */
+function opinion(measures) {
+  if (!measures) return {};
+  const { expected_dice, reasons } = measures;
+  const expected = expected_dice === null ? "" : Number(expected_dice.toFixed(4));
+  return { expected_dice: expected, review: reasons.length ? "yes" : "no", reasons: reasons.join("; ") };
+}
+
 /** @returns {Blob} a row per photo, as in predictions.csv; `photos` have name, state, measures, error, sha256 */
 export function table(photos, info, threshold) {
   const rows = photos.map((photo) => ({
     file: photo.name,
     ...photo.measures,
     ...Object.fromEntries(LENGTHS.map((name) => [`${name}_px`, photo.measures?.[name]])),
-    review: photo.measures?.reasons.join("; "),
+    ...opinion(photo.measures),
     model_sha256: info.sha256,
     photo_sha256: photo.sha256,
     threshold,
