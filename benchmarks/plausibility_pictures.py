@@ -25,7 +25,10 @@ EVERYDAY = (
     *("hubble_deep_field", "phantom", "logo", "color"),
 )
 MEDICAL = ("retina", "ihc", "microaneurysms", "cell")
-_WORDS = "the of skin photo page lesion area table 1 0.25 and with from is not for a (b) which Figure 3.1 2016 text".split()
+_WORDS = (
+    *("the", "of", "skin", "photo", "page", "lesion", "area", "table", "1", "0.25", "and", "with"),
+    *("from", "is", "not", "for", "a", "(b)", "which", "Figure", "3.1", "2016", "text"),
+)
 
 
 def as_photo(pixels: Picture) -> Picture:
@@ -99,9 +102,9 @@ def screen(rng: Rng) -> Picture:
 
 
 def frame(rng: Rng) -> Picture:
-    """Black, white, of one colour, or one that fades: a covered lens, a wall, a blue screen; with a sensor's noise or without."""
+    """Black, white, grey, of one colour, or one that fades: a covered lens, a wall, a screen; with noise or without."""
     kind = rng.integers(5)
-    level = [rng.uniform(0, 20), rng.uniform(235, 255), rng.uniform(20, 235), rng.uniform(60, 240), rng.uniform(20, 235)][kind]
+    level = [rng.uniform(*ends) for ends in ((0, 20), (235, 255), (20, 235), (60, 240), (20, 235))][kind]
     colour = np.full(3, level) if kind < 3 else rng.uniform(0, 255, 3)
     ends = colour * rng.uniform(0.3, 1) if kind == 4 else colour * rng.uniform(0.85, 1)
     fade = np.linspace(0, 1, SIZE[1 - int(rng.integers(2))])
@@ -111,9 +114,11 @@ def frame(rng: Rng) -> Picture:
 
 
 def static(rng: Rng) -> Picture:
+    """Blocks of random colours or greys."""
     block = int(rng.choice([1, 2, 4, 8, 16]))
     shape = (SIZE[0] // block, SIZE[1] // block, int(rng.choice([1, 3])))
-    return as_photo(np.kron(np.broadcast_to(rng.integers(0, 256, shape, np.uint8), (*shape[:2], 3)), np.ones((block, block, 1), np.uint8)))
+    blocks = np.broadcast_to(rng.integers(0, 256, shape, np.uint8), (*shape[:2], 3))
+    return as_photo(np.kron(blocks, np.ones((block, block, 1), np.uint8)))
 
 
 def distant(rng: Rng, backgrounds: list[Picture]) -> Picture:

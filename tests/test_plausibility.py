@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lesionseg.data.resizing import resize_photo
 from lesionseg.data.synthetic import generate
-from lesionseg.inference.plausibility import LIMIT, TRAITS, describe, implausible, plausibility_table, score
+from lesionseg.inference.plausibility import LIMIT, TRAITS, describe, implausible, plausibility_table, score_of
 
 DATA = Path(skimage.__file__).parent / "data"
 SIZES = [(192, 256), (128, 160), (128, 128), (256, 256), (64, 96)]
@@ -26,7 +26,9 @@ def page_of_text() -> np.ndarray:
     sheet = Image.new("RGB", (640, 480), (236, 232, 224))
     draw = ImageDraw.Draw(sheet)
     for row in range(20, 460, 26):
-        draw.text((30, row), "Of the lesions that were seen, most were benign", (30, 30, 34), ImageFont.load_default(20))
+        draw.text(
+            (30, row), "Of the lesions that were seen, most were benign", (30, 30, 34), ImageFont.load_default(20)
+        )
     return resize_photo(np.asarray(sheet), 192, 256)
 
 
@@ -97,7 +99,8 @@ def test_casts_and_round_borders_pass() -> None:
 
 
 def test_the_reason_names_what_is_odd() -> None:
-    assert "black" in (implausible(flat(0, 0, 0)) or "")
+    assert "blank" in (implausible(flat(0, 0, 0)) or "")
+    assert "edges" in (implausible(NOISE) or "")
     words = {implausible(picture) for picture in OTHERS.values()}
     assert len(words) > 3
     assert all(word and word.startswith("perhaps no dermoscopy photo: ") for word in words)
@@ -105,7 +108,7 @@ def test_the_reason_names_what_is_odd() -> None:
 
 def test_the_score_and_the_limit_agree() -> None:
     for photo in [*OTHERS.values(), *(case.pair.image for case in GENERATED[:5])]:
-        assert (score(photo) > LIMIT) == (implausible(photo) is not None)
+        assert (score_of(describe(photo)) > LIMIT) == (implausible(photo) is not None)
 
 
 def test_describing_is_finite_and_changes_nothing() -> None:
@@ -126,7 +129,6 @@ def test_the_table_for_the_page() -> None:
 
 @pytest.mark.real
 def test_real_dermoscopy_passes() -> None:
-
 
     from lesionseg.data.images import decode_photo, fit_photo, read_bytes
 

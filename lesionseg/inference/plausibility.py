@@ -1,9 +1,10 @@
-"""Whether a picture may be a dermoscopy photo at all: a network answers a page of text, a cat or a black frame just as surely.
+"""Whether a picture may be a dermoscopy photo at all: a network outlines something in a page of text or a cat as well.
 
-Sixteen plain properties of the picture (``describe``), each told as steps from the middle of real dermoscopy, and one
+Fifteen plain properties of the picture (``describe``), each told as steps from the middle of real dermoscopy, and one
 logistic line through them and their squares. What counts is how the picture is made, not one gamut of skin: white
-balance, exposure and skin tone move few of the properties, round black borders none. ``benchmarks/plausibility.py`` fits
-the numbers below and measures them; the page of ``lesionseg app`` computes the same in ``plausible.js``.
+balance, exposure and skin tone move few of the properties, round black borders none.
+``benchmarks/plausibility.py`` fits the numbers below and measures them; the page of ``lesionseg app`` computes the same
+in ``plausible.js``.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from numpy.typing import NDArray
 
 from lesionseg.records import RgbImage
 
-__all__ = ["LIMIT", "TRAITS", "Trait", "describe", "implausible", "plausibility_table", "score"]
+__all__ = ["LIMIT", "TRAITS", "Trait", "describe", "implausible", "plausibility_table", "score_of"]
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _ROWS = 96
 _BLACK, _WHITE = 28, 245
 _GRID = (12, 16)
 _RING = 2
 _FURTHEST = 6.0
-_FEWEST = 20
+_FEWEST, _FEWEST_CELLS = 20, 5
+_MOST = 0.9
+_CORE = (slice(4, 8), slice(5, 11))
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -50,25 +54,67 @@ class Trait:
     high: str
 
 
-LIMIT = 0.0
+LIMIT = 9.06
+"""Of the score; 0.6 % of the dermoscopy photos that were fitted on are above it."""
+
 TRAITS: tuple[Trait, ...] = (
-    Trait("black middle", 0, 1, 0, 0, "the middle is lit", "the middle is black"),
-    Trait("white", 0, 1, 0, 0, "nothing is bright", "large parts are as white as paper"),
-    Trait("contrast", 0, 1, 0, 0, "it is nearly blank", "its contrast is stronger than skin's"),
-    Trait("light", 0, 1, 0, 0, "it is very dark", "it is very bright"),
-    Trait("red", 0, 1, 0, 0, "it is less red than skin", "it is redder than skin"),
-    Trait("spread of red", 0, 1, 0, 0, "it has one red throughout", "its reds and greens are not those of skin"),
-    Trait("spread of blue", 0, 1, 0, 0, "it has one colour throughout", "its blues and yellows are not those of skin"),
-    Trait("green", 0, 1, 0, 0, "nothing is green", "parts are green"),
-    Trait("colour", 0, 1, 0, 0, "it has hardly any colour", "its colours are stronger than skin's"),
-    Trait("strongest colour", 0, 1, 0, 0, "it has hardly any colour", "some colours are stronger than skin's"),
-    Trait("edges", 0, 1, 0, 0, "it has no texture", "it is full of edges"),
-    Trait("straight edges", 0, 1, 0, 0, "no edges run straight", "its edges run as those of print, screens and buildings do"),
-    Trait("large shapes", 0, 1, 0, 0, "it has no large shapes", "it has no fine texture"),
-    Trait("roundness", 0, 1, 0, 0, "it is not laid out as a lesion amid skin", "it only fades from side to side"),
-    Trait("flatness", 0, 1, 0, 0, "every pixel differs", "parts are of exactly one colour, as in drawings and screenshots"),
-    Trait("frame", 0, 1, 0, 0, "the frame is of one colour", "different things lie along the frame"),
+    Trait("black middle", 0, 0.02, -0.412, 0.1813, "the middle is lit", "the middle is black"),
+    Trait("white", 0, 0.02, 0.524, 0.0081, "nothing is bright", "large parts are as white as paper"),
+    Trait("contrast", -1.8512, 0.5264, -0.34, 0.072, "it is nearly blank", "its contrast is stronger than skin's"),
+    Trait("light", 0.6463, 0.1095, -0.907, 0, "it is very dark", "it is very bright"),
+    Trait("red", 0.1512, 0.125, -0.522, 0.0809, "it is less red than skin", "it is redder than skin"),
+    Trait(
+        "spread of blue",
+        -2.5244,
+        0.4962,
+        0.381,
+        0.0342,
+        "it has one colour throughout",
+        "its colours are not those of skin",
+    ),
+    Trait("green", 0, 0.1087, 0.287, 0.0291, "nothing is green", "parts are green"),
+    Trait("colour", 0.2139, 0.125, -0.255, 0.1425, "it has hardly any colour", "its colours are stronger than skin's"),
+    Trait(
+        "straight edges",
+        0.3223,
+        0.0774,
+        0.742,
+        0.0399,
+        "no edges run straight",
+        "its edges run as in print, screens and buildings",
+    ),
+    Trait(
+        "flatness",
+        0.3606,
+        0.1277,
+        0.247,
+        0.2804,
+        "every pixel differs",
+        "parts are of exactly one colour, as on screens",
+    ),
+    Trait(
+        "change of colour",
+        -2.9452,
+        0.404,
+        -0.836,
+        0.279,
+        "it is nearly blank",
+        "its colours change from place to place",
+    ),
+    Trait("calm parts", -3.9633, 0.4866, -0.562, 0, "much of it is blank", "it is full of edges throughout"),
+    Trait("busy parts", -3.2416, 0.5859, 1.358, 0.1941, "it has no texture", "it is full of edges"),
+    Trait("frame", -2.5344, 0.6099, 0.864, 0.0415, "its frame is evenly lit", "different things lie along its frame"),
+    Trait(
+        "middle",
+        -0.1209,
+        0.2927,
+        1.221,
+        0.0542,
+        "its middle is far darker than its frame",
+        "its middle is brighter than its frame",
+    ),
 )
+"""In the order of ``describe``."""
 
 
 def implausible(photo: RgbImage) -> str | None:
@@ -84,9 +130,9 @@ def implausible(photo: RgbImage) -> str | None:
     return f"perhaps no dermoscopy photo: {TRAITS[worst].high if steps[worst] > 0 else TRAITS[worst].low}"
 
 
-def score(photo: RgbImage) -> float:
-    """How little it looks like dermoscopy; above ``LIMIT`` it is told. Arguments as of ``implausible``."""
-    return _score(_steps(describe(photo)))
+def score_of(values: Array) -> float:
+    """How little a picture looks like dermoscopy, from what ``describe`` says of it; above ``LIMIT`` it is told."""
+    return _score(_steps(values))
 
 
 def _steps(values: Array) -> Array:
@@ -118,26 +164,26 @@ def describe(photo: RgbImage) -> Array:
     small = _shrink(photo)
     brightest, least = small.max(axis=2), small.min(axis=2)
     lit = brightest >= _BLACK
-    seen = lit if np.count_nonzero(lit) >= _FEWEST else np.ones_like(lit)
+    seen = _enough(lit)
     luma = small @ np.array(_LUMA)
     depth = np.log(luma + 16)
     red, blue = (np.log((small[..., channel] + 16) / (small[..., 1] + 16)) for channel in (0, 2))
-    strength = ((brightest - least) / (brightest + 1))[seen]
-    colours = (float(np.median(red[seen])), float(np.log(red[seen].std() + 0.01)), float(np.log(blue[seen].std() + 0.01)))
+    known = _cells(lit.astype(np.float64)) > _MOST
     return np.array(
         [
-            np.sqrt(_share(~lit[_middle(lit.shape)])),
+            np.sqrt(_share(~lit[_inside(lit.shape)])),
             np.sqrt(_share(least > _WHITE)),
             np.log(depth[seen].std() + 0.01),
             np.median(luma[seen]) / 255,
-            *colours,
+            np.median(red[seen]),
+            np.log(blue[seen].std() + 0.01),
             np.sqrt(_share(red[seen] < -0.03)),
-            np.median(strength),
-            _upper(strength),
-            *_edges(depth, seen),
-            *_layout(depth),
+            np.median(((brightest - least) / (brightest + 1))[seen]),
+            _straight(depth, seen),
             np.sqrt(_flat(photo)),
-            _border(red, blue, lit),
+            np.log(_change(_cells(red), _cells(blue), known) + 0.005),
+            *_texture(depth, lit),
+            *_layout(_cells(depth), known),
         ],
         np.float64,
     )
@@ -152,31 +198,38 @@ def _shrink(photo: RgbImage) -> Array:
     return means
 
 
-def _share(where: NDArray[np.bool_]) -> float:
+def _share(where: Mask) -> float:
     return float(np.count_nonzero(where)) / where.size
 
 
-def _upper(values: Array) -> float:
-    """What one of twenty exceeds."""
-    return float(np.sort(values)[int(0.95 * (values.size - 1))])
+def _enough(where: Mask) -> Mask:
+    """All of it where there is next to nothing: a black picture has properties, too."""
+    return where if np.count_nonzero(where) >= _FEWEST else np.ones_like(where)
 
 
-def _middle(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _inside(shape: tuple[int, ...]) -> Mask:
+    """The middle ellipse."""
     y, x = ((np.arange(side) + 0.5) / side * 2 - 1 for side in shape)
-    inside: NDArray[np.bool_] = y[:, None] ** 2 + x[None] ** 2 < 0.36
+    inside: Mask = y[:, None] ** 2 + x[None] ** 2 < 0.36
     return inside
 
 
-def _edges(depth: Array, seen: NDArray[np.bool_]) -> tuple[float, float]:
-    """Mean contrast of neighbours, and the share of all contrast that runs along rows or columns."""
-    across, down = np.abs(np.diff(depth, axis=1))[:-1], np.abs(np.diff(depth, axis=0))[:, :-1]
-    inside = seen[:-1, :-1] & seen[1:, :-1] & seen[:-1, 1:]
-    if np.count_nonzero(inside) < _FEWEST:
-        inside = np.ones_like(inside)
-    across, down = across[inside], down[inside]
+def _edges(depth: Array) -> tuple[Array, Array]:
+    """Contrast with the right and with the lower neighbour."""
+    return np.abs(np.diff(depth, axis=1))[:-1], np.abs(np.diff(depth, axis=0))[:, :-1]
+
+
+def _with_neighbours(seen: Mask) -> Mask:
+    inside: Mask = seen[:-1, :-1] & seen[1:, :-1] & seen[:-1, 1:]
+    return inside
+
+
+def _straight(depth: Array, seen: Mask) -> float:
+    """The share of all contrast that runs along rows or columns."""
+    inside = _enough(_with_neighbours(seen))
+    across, down = (edges[inside] for edges in _edges(depth))
     most, least = np.maximum(across, down), np.minimum(across, down)
-    straight = np.sum(most**2, where=least < 0.2 * most)
-    return float(np.log(np.hypot(across, down).mean() + 0.002)), float(straight / (np.sum(most**2) + 1e-6))
+    return float(np.sum(most**2, where=least < 0.2 * most) / (np.sum(most**2) + 1e-6))
 
 
 def _cells(values: Array) -> Array:
@@ -186,32 +239,32 @@ def _cells(values: Array) -> Array:
     return np.asarray(sums / np.outer(np.diff(rows), np.diff(columns)), np.float64)
 
 
-def _waves(count: int) -> Array:
-    """Constant, slope and bowl over so many places, orthonormal; ``3 count``."""
-    place = np.linspace(-1, 1, count)
-    bowl = place**2 - (place**2).mean()
-    return np.stack([np.full(count, count**-0.5), place / np.linalg.norm(place), bowl / np.linalg.norm(bowl)])
+def _texture(depth: Array, lit: Mask) -> tuple[float, float]:
+    """The contrast of neighbours in the cells: what a quarter of them stay below, and what three quarters do."""
+    known = _cells(_with_neighbours(lit).astype(np.float64)) > _MOST
+    contrasts = np.sort(_cells(np.hypot(*_edges(depth)))[_enough(known)])
+    low, high = (np.log(contrasts[int(part * (contrasts.size - 1))] + 0.002) for part in (0.25, 0.75))
+    return float(low), float(high)
 
 
-def _layout(depth: Array) -> tuple[float, float]:
-    """The share of the variance that a coarse grid keeps, and the share of that which slopes and bowls explain."""
-    cells = _cells(depth)
-    apart = cells - cells.mean()
-    found = (_waves(_GRID[0]) @ apart @ _waves(_GRID[1]).T) ** 2
-    smooth = found[0, 1] + found[1, 0] + found[1, 1] + found[0, 2] + found[2, 0]
-    return float(cells.var() / (depth.var() + 1e-6)), float(smooth / (np.sum(apart**2) + 1e-3))
+def _change(red: Array, blue: Array, known: Mask) -> float:
+    """Mean step of the colour from one cell to the next."""
+    across = np.hypot(np.diff(red, axis=1), np.diff(blue, axis=1))
+    down = np.hypot(np.diff(red, axis=0), np.diff(blue, axis=0))
+    pairs = np.concatenate([(known[:, 1:] & known[:, :-1]).ravel(), (known[1:] & known[:-1]).ravel()])
+    return float(np.concatenate([across.ravel(), down.ravel()])[_enough(pairs)].mean())
+
+
+def _layout(depth: Array, known: Mask) -> tuple[float, float]:
+    """How unevenly the frame is lit, and how much brighter the middle is."""
+    ring = np.ones(_GRID, np.bool_)
+    ring[_RING:-_RING, _RING:-_RING] = False
+    seen = ring & known
+    frame = depth[seen if np.count_nonzero(seen) > _FEWEST_CELLS else ring]
+    return float(np.log(frame.std() + 0.01)), float(np.median(depth[_CORE]) - np.median(frame))
 
 
 def _flat(photo: RgbImage) -> float:
     """The share of pixels, black ones aside, that are exactly like their left neighbour."""
     same = (photo[:, 1:] == photo[:, :-1]).all(axis=2) & (photo[:, 1:].max(axis=2) >= _BLACK)
     return _share(same)
-
-
-def _border(red: Array, blue: Array, lit: NDArray[np.bool_]) -> float:
-    """How much the colour changes along the frame."""
-    ring = np.ones(_GRID, np.bool_)
-    ring[_RING:-_RING, _RING:-_RING] = False
-    seen = ring & (_cells(lit.astype(np.float64)) > 0.9)
-    where = seen if np.count_nonzero(seen) > 5 else ring
-    return float(np.log(np.hypot(_cells(red)[where].std(), _cells(blue)[where].std()) + 0.01))

@@ -6,7 +6,12 @@ const [BLACK, WHITE] = [28, 245];
 const [DOWN, ACROSS] = [12, 16]; // The coarse grid.
 const RING = 2;
 const FURTHEST = 6;
-const FEWEST = 20;
+const [FEWEST, FEWEST_CELLS] = [20, 5];
+const MOST = 0.9;
+const [CORE_DOWN, CORE_ACROSS] = [
+  [4, 8],
+  [5, 11],
+];
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const share = (values, is) => values.reduce((count, value) => count + Number(is(value)), 0) / values.length;
@@ -21,9 +26,6 @@ function median(values) {
   const half = sorted.length >> 1;
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
-
-/** What one of twenty exceeds. */
-const upper = (values) => Float64Array.from(values).sort()[Math.floor(0.95 * (values.length - 1))];
 
 /** Means of whole blocks, to about 96 rows: models differ in size. */
 function shrink(pixels, width, height) {
@@ -53,22 +55,34 @@ function flat(pixels, width, height) {
   return same / (height * (width - 1));
 }
 
-/** Mean contrast of neighbours, and the share of all contrast that runs along rows or columns. */
+/** All of it where there is next to nothing: a black picture has properties, too. */
+const enough = (all, is) => {
+  const found = all.filter(is);
+  return found.length < FEWEST ? all : found;
+};
+
+/** Contrast with the right and with the lower neighbour; the last row and column have none. */
 function edges(depth, seen, columns, rows) {
-  const places = [];
-  for (let y = 0; y < rows - 1; y++) for (let x = 0; x < columns - 1; x++) places.push(y * columns + x);
-  const isInside = (at) => seen[at] && seen[at + columns] && seen[at + 1];
-  const inside = places.filter(isInside);
-  let [length, straight, all] = [0, 0, 0];
-  const used = inside.length < FEWEST ? places : inside;
-  for (const at of used) {
-    const [right, below] = [Math.abs(depth[at + 1] - depth[at]), Math.abs(depth[at + columns] - depth[at])];
-    const [least, most] = [Math.min(right, below), Math.max(right, below)];
-    length += Math.sqrt(right ** 2 + below ** 2);
-    all += most ** 2;
-    if (least < 0.2 * most) straight += most ** 2;
+  const found = [];
+  for (let y = 0; y < rows - 1; y++) {
+    for (let x = 0; x < columns - 1; x++) {
+      const at = y * columns + x;
+      const [right, below] = [Math.abs(depth[at + 1] - depth[at]), Math.abs(depth[at + columns] - depth[at])];
+      found.push({ right, below, isSeen: Boolean(seen[at] && seen[at + columns] && seen[at + 1]) });
+    }
   }
-  return [Math.log(length / used.length + 0.002), straight / (all + 1e-6)];
+  return found;
+}
+
+/** The share of all contrast that runs along rows or columns. */
+function straight(found) {
+  let [along, all] = [0, 0];
+  for (const { right, below } of enough(found, ({ isSeen }) => isSeen)) {
+    const most = Math.max(right, below);
+    all += most ** 2;
+    if (Math.min(right, below) < 0.2 * most) along += most ** 2;
+  }
+  return along / (all + 1e-6);
 }
 
 /** Means over the coarse grid. */
@@ -86,44 +100,38 @@ function cells(values, columns, rows) {
   return found;
 }
 
-/** Constant, slope and bowl over so many places, orthonormal. */
-function waves(count) {
-  const place = Array.from({ length: count }, (_, i) => (2 * i) / (count - 1) - 1);
-  const middle = mean(place.map((x) => x * x));
-  return [place.map(() => 1), place, place.map((x) => x * x - middle)].map((wave) => {
-    const norm = Math.sqrt(wave.reduce((sum, value) => sum + value * value, 0));
-    return wave.map((value) => value / norm);
-  });
+/** The contrast of neighbours in the cells: what a quarter of them stay below, and what three quarters do. */
+function texture(found, columns, rows) {
+  const known = cells(found.map(({ isSeen }) => Number(isSeen)), columns - 1, rows - 1);
+  const contrasts = cells(found.map(({ right, below }) => Math.hypot(right, below)), columns - 1, rows - 1);
+  const used = enough([...contrasts.keys()], (cell) => known[cell] > MOST).map((cell) => contrasts[cell]);
+  const sorted = Float64Array.from(used).sort();
+  return [0.25, 0.75].map((part) => Math.log(sorted[Math.floor(part * (sorted.length - 1))] + 0.002));
 }
 
-/** The share of the variance that a coarse grid keeps, and the share of that which slopes and bowls explain. */
-function layout(depth, columns, rows) {
-  const grid = cells(depth, columns, rows);
-  const middle = mean(grid);
-  const apart = grid.map((value) => value - middle);
-  const [tall, wide] = [waves(DOWN), waves(ACROSS)];
-  const along = (a, b) => apart.reduce((sum, value, i) => sum + value * tall[a][Math.floor(i / ACROSS)] * wide[b][i % ACROSS], 0) ** 2;
-  const smooth = along(0, 1) + along(1, 0) + along(1, 1) + along(0, 2) + along(2, 0);
-  const all = apart.reduce((sum, value) => sum + value ** 2, 0);
-  return [deviation(grid) ** 2 / (deviation(depth) ** 2 + 1e-6), smooth / (all + 1e-3)];
+/** Mean step of the colour from one cell to the next. */
+function change(red, blue, known) {
+  const pairs = [];
+  for (let cell = 0; cell < DOWN * ACROSS; cell++) {
+    if (cell % ACROSS < ACROSS - 1) pairs.push([cell, cell + 1]);
+    if (cell < (DOWN - 1) * ACROSS) pairs.push([cell, cell + ACROSS]);
+  }
+  const used = enough(pairs, ([one, other]) => known[one] && known[other]);
+  return mean(used.map(([one, other]) => Math.hypot(red[other] - red[one], blue[other] - blue[one])));
 }
 
-/** How much the colour changes along the frame. */
-function border(red, blue, lit, columns, rows) {
-  const ring = [];
+/** How unevenly the frame is lit, and how much brighter the middle is. */
+function layout(depth, known) {
+  const [ring, core] = [[], []];
   for (let v = 0; v < DOWN; v++) {
     for (let u = 0; u < ACROSS; u++) {
       if (Math.min(v, DOWN - 1 - v, u, ACROSS - 1 - u) < RING) ring.push(v * ACROSS + u);
+      if (v >= CORE_DOWN[0] && v < CORE_DOWN[1] && u >= CORE_ACROSS[0] && u < CORE_ACROSS[1]) core.push(v * ACROSS + u);
     }
   }
-  const light = cells(lit, columns, rows);
-  const seen = ring.filter((cell) => light[cell] > 0.9);
-  const where = seen.length > 5 ? seen : ring;
-  const spread = (values) => {
-    const grid = cells(values, columns, rows);
-    return deviation(where.map((cell) => grid[cell]));
-  };
-  return Math.log(Math.hypot(spread(red), spread(blue)) + 0.01);
+  const seen = ring.filter((cell) => known[cell]);
+  const frame = (seen.length > FEWEST_CELLS ? seen : ring).map((cell) => depth[cell]);
+  return [Math.log(deviation(frame) + 0.01), median(core.map((cell) => depth[cell])) - median(frame)];
 }
 
 /**
@@ -147,21 +155,22 @@ export function describe(pixels, width, height) {
     const [x, y] = [(((i % columns) + 0.5) / columns) * 2 - 1, ((Math.floor(i / columns) + 0.5) / rows) * 2 - 1];
     return x * x + y * y < 0.36;
   });
+  const coarse = (values) => cells(values, columns, rows);
+  const known = coarse(lit).map((part) => part > MOST);
   return [
     Math.sqrt(share(middle, (value) => !value)),
     Math.sqrt(share(least, (value) => value > WHITE)),
     Math.log(deviation(only(depth)) + 0.01),
     median(only(luma)) / 255,
     median(only(red)),
-    Math.log(deviation(only(red)) + 0.01),
     Math.log(deviation(only(blue)) + 0.01),
     Math.sqrt(share(only(red), (value) => value < -0.03)),
     median(strength),
-    upper(strength),
-    ...edges(depth, seen, columns, rows),
-    ...layout(depth, columns, rows),
+    straight(edges(depth, seen, columns, rows)),
     Math.sqrt(flat(pixels, width, height)),
-    border(red, blue, lit, columns, rows),
+    Math.log(change(coarse(red), coarse(blue), known) + 0.005),
+    ...texture(edges(depth, lit, columns, rows), columns, rows),
+    ...layout(coarse(depth), known),
   ];
 }
 
