@@ -16,6 +16,7 @@ from lesionseg.errors import ConfigError
 __all__ = [
     "PRESETS",
     "STRIDE",
+    "WIDTHS",
     "DataConfig",
     "LoopConfig",
     "ModelConfig",
@@ -29,6 +30,8 @@ __all__ = [
 
 STRIDE = 32
 """By how much the encoder shrinks a picture; the sides of its input are multiples of it."""
+WIDTHS = (0.35, 0.5, 0.75, 1.0)
+"""Of the encoder: timm's mobilenetv2_035, _050, _075 and _100."""
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -93,6 +96,10 @@ class DataConfig(_Section):
     """Largest deviation in pixels of a Gaussian blur, on three pictures of ten; 0 leaves it off."""
     hair: _Probability = 0.0
     """Probability of drawing hair over the picture; the mask stays."""
+    artefacts: _Probability = 0.0
+    """Probability of drawing one or two of: ruler, dark corners, bubbles, sticker, highlights, ink; the mask stays."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of the exponent that brightness is raised to (gamma); 0 leaves it off."""
     cutout: _Probability = 0.0
     """Probability of hiding a rectangle of an eighth to a third of each side (arXiv:1708.04552); the mask stays."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -148,12 +155,31 @@ class ModelConfig(_Section):
     """Probability with which Dropout2d drops a decoder channel."""
     rates: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Of the atrous convolutions of ``name: deeplab``; null takes the paper's 6, 12, 18."""
+    encoder_width: float = 1.0
+    """How many channels the encoder of ``name: light`` has, as a part of MobileNetV2's: 0.35, 0.5, 0.75 or 1. Weights
+    of the full width are narrowed to the most important channels."""
+    decoder_width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Multiplies the channels of the decoder of ``name: light``, to multiples of 8."""
 
     @field_validator("rates")
     @classmethod
     def _of_deeplab(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
         if value is not None and info.data.get("name") != "deeplab":
             raise ValueError("only model.name=deeplab has atrous convolutions")
+        return value
+
+    @field_validator("encoder_width")
+    @classmethod
+    def _known(cls, value: float) -> float:
+        if value not in WIDTHS:
+            raise ValueError(f"timm's MobileNetV2 comes in the widths {', '.join(map(str, WIDTHS))}")
+        return value
+
+    @field_validator("encoder_width", "decoder_width")
+    @classmethod
+    def _of_light(cls, value: float, info: ValidationInfo) -> float:
+        if value != 1 and info.data.get("name") != "light":
+            raise ValueError("only model.name=light comes in other widths than 1")
         return value
 
 
@@ -182,6 +208,12 @@ class OptimConfig(_Section):
     """The encoder's learning rate; 0 freezes it: no gradient, BatchNorm in eval mode."""
     decoder_lr: Annotated[float, Field(gt=0)] = 0.01
     """The decoder's learning rate."""
+
+    teacher: Annotated[str, Field(min_length=1)] | None = None
+    """A run folder whose best state teaches: its probabilities on each batch are learned beside the truth; null: none.
+    Binary masks only."""
+    teacher_weight: _Probability = 0.5
+    """The teacher's part of what is minimised; the rest is ``loss``."""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of an exponential moving average of the weights, then validated and kept instead; 0: none."""

@@ -190,27 +190,31 @@ def benchmark_table(found: Benchmark) -> RenderableType:
 
 def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
     """A row for each model that ships: name, input, cost, files, and scores with their photos."""
-    columns = ("Name", "Input", "Parameters", "GMAC", "int8 / float16", "Dice", "IoU", "photos", "ms")
-    table = Table(*columns, box=None, pad_edge=False, header_style="dim")
-    table.columns[0].no_wrap = True
+    columns = ("Name", "Network", "Input", "Weights", "GMAC", "MB", "Dice", "IoU", "Photos", "Speed")
+    # One space between columns: a usual terminal is 80 wide.
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for facts in models:
         height, width = facts["image_size"]
-        files = " / ".join(f"{facts['files'][name]['bytes'] / 1e6:.1f}" for name in (INT8, WEIGHTS))
+        files = "/".join(f"{facts['files'][name]['bytes'] / 1e6:.1f}" for name in (INT8, WEIGHTS))
         scores: Mapping[str, Any] = facts["scores"] or {}
         means: Mapping[str, list[float]] = next(iter(scores["means"].values())) if scores else {}
         table.add_row(
             Text(facts["name"], "bold"),
+            _plain(str(facts["spec"]["name"])),
             f"{height} x {width}",
             f"{facts['cost']['parameters'] / 1e6:.1f} M",
             f"{facts['cost']['macs'] / 1e9:.2f}",
-            f"{files} MB",
+            files,
             *(f"{means[name][0]:.3f}" if means else "" for name in ("dice", "iou")),
-            f"{scores['photos']} {scores['split']}" if scores else "",
+            str(scores.get("photos", "")),
             _plain(str(facts["about"].get("speed", ""))),
         )
     if not table.rows:
         return Text("This copy of lesionseg ships no model; 'lesionseg train' makes one of your own photos.")
-    return Group(table, Text("Scores are of the int8 file, which predict runs. --card tells the rest.", "dim"))
+    said = "MB: int8 (which predict runs and was scored) / float16. More: --card"
+    return Group(table, Text(said, "dim"))
 
 
 def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:

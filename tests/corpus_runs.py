@@ -27,6 +27,7 @@ class RedChannel:
     """A predictor without a network: the probability is the photo's red channel."""
 
     name, checkpoint, sha256, height, width = "red", "epoch-0001", "a" * 64, 32, 32
+    quality = None
 
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self.before = before

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from lesionseg.config import RunConfig, load_config
 from lesionseg.data.loader import PairDataset
 from lesionseg.models import EncoderSpec, ModelSpec, SegmentationModel
+from lesionseg.models.folding import fold_norms
 from lesionseg.training.checkpoint import latest_checkpoint, load_checkpoint
 from lesionseg.training.fit import FitResult, fit
+from lesionseg.training.teacher import Teacher
 
 SIZE = 32
 
@@ -43,6 +45,15 @@ def small_net(dropout: float = 0.3, *, norm: bool = True) -> SegmentationModel:
     if not norm:
         encoder.net[1] = nn.Identity()
     return SegmentationModel(ModelSpec("unet", dropout, 1, EncoderSpec()), encoder, decoder)  # type: ignore[arg-type]
+
+
+def small_teacher(size: int = SIZE) -> Teacher:
+    """A network of other weights than the student's, which expects pictures of some size."""
+    torch.manual_seed(8)
+    net = small_net()
+    for value in net.parameters():
+        nn.init.normal_(value, std=1.5)
+    return Teacher(fold_norms(net), (size, size), "old", "0" * 64)
 
 
 def small_pairs(count: int, seed: int = 0) -> PairDataset:

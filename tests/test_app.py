@@ -22,10 +22,10 @@ from PIL import Image
 
 from lesionseg import RESEARCH_USE, api
 from lesionseg.app.building import build_page, page_version
-from lesionseg.config import find_shipped, shipped_names
 from lesionseg.data.images import decode_mask, read_mask
 from lesionseg.data.synthetic import generate
 from lesionseg.errors import ConfigError, ResourceError
+from lesionseg.shipped_models import DEFAULT, find_model, shipped_models
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -401,10 +401,9 @@ def test_a_damaged_model_is_refused(browser: Any, work: Path, exported: tuple[Pa
 
 @pytest.mark.real
 def test_real_photos(browser: Any, work: Path, tmp_path: Path) -> None:
-    names = shipped_names("models", ".onnx")
-    if not names:
+    if DEFAULT not in shipped_models():
         pytest.skip("no model is shipped; one that has learned little decides by the last bit")
-    model = find_shipped(names[0], "models", ".onnx")
+    model = find_model(DEFAULT)
     files = sorted((Path(os.environ["LESIONSEG_DATA"]) / "photos").glob("*.jpg"))[:20]
     assert len(files) == 20
     (tmp_path / "photos").mkdir()

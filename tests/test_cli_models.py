@@ -11,17 +11,18 @@ from lesionseg.errors import RunError
 
 
 def told(*words: str) -> str:
-    return CliRunner().invoke(cli.app, ["models", *words], catch_exceptions=False, env={"COLUMNS": "120"}).output
+    return CliRunner().invoke(cli.app, ["models", *words], catch_exceptions=False, env={"COLUMNS": "200"}).output
 
 
 def test_the_table(shipped: Path) -> None:
     facts = json.loads((shipped / "model.json").read_text())
     text = told()
+    assert max(map(len, text.splitlines())) <= 80, "fits a usual terminal"
     header, row = (line.split() for line in text.splitlines()[:2])
-    assert header[:2] == ["Name", "Input"]
-    assert row[:4] == ["lesionseg-base", "64", "x", "96"]
+    assert header[:3] == ["Name", "Network", "Input"]
+    assert row[:5] == ["lesionseg-base", "unet", "64", "x", "96"]
     assert f"{facts['scores']['means']['int8']['dice'][0]:.3f}" in row
-    assert row[-3:] == ["4", "test", "1.5"]
+    assert row[-2:] == ["4", "1.5"]
 
 
 def test_json_is_all_that_is_known(shipped: Path) -> None:

@@ -134,6 +134,18 @@ def test_a_config_is_frozen() -> None:
         ("data.workers=-1", "data.workers"),
         ("data.manifest=12", "data.manifest: input should be a valid string (got 12)"),
         ("model.dropout=1", "model.dropout"),
+        (
+            "model.encoder_width=0.5",
+            "model.encoder_width: only model.name=light comes in other widths than 1 (got 0.5)",
+        ),
+        (
+            "model.decoder_width=0.5",
+            "model.decoder_width: only model.name=light comes in other widths than 1 (got 0.5)",
+        ),
+        ("model.encoder_width=0.4", "comes in the widths 0.35, 0.5, 0.75, 1.0 (got 0.4)"),
+        ("model.decoder_width=0", "model.decoder_width: input should be greater than 0 (got 0)"),
+        ("optim.teacher=''", "optim.teacher"),
+        ("optim.teacher_weight=1.1", "optim.teacher_weight: input should be less than or equal to 1 (got 1.1)"),
         ("optim.name=lion", "optim.name: input should be 'adam', 'adamw', 'sgd' or 'adabound' (got 'lion')"),
         ("optim.loss=mse", "'tversky', 'ce' or 'ce_dice' (got 'mse')"),
         ("optim.encoder_lr=-1", "optim.encoder_lr"),
@@ -257,3 +269,10 @@ def test_atrous_rates_belong_to_deeplab() -> None:
     assert load_config({"data": {"manifest": "x"}}, ["model.name=deeplab", "model.rates=[2, 4]"]).model.rates == (2, 4)
     with pytest.raises(ConfigError, match=r"model.rates: only model.name=deeplab"):
         load_config({"data": {"manifest": "x"}}, ["model.rates=[2, 4]"])
+
+
+def test_widths_belong_to_light() -> None:
+    words = ["model.name=light", "model.encoder_width=0.35", "model.decoder_width=0.5"]
+    model = load_config(GIVEN, words).model
+    assert (model.encoder_width, model.decoder_width) == (0.35, 0.5)
+    assert len(problems_of(GIVEN, tuple(words[1:]))) == 2

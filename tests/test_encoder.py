@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lesionseg.errors import ShapeError, WeightsError
-from lesionseg.models.encoder import Encoder
+from lesionseg.models.encoder import HEAD_TAPS, Encoder
 from lesionseg.models.weights import EncoderSpec
 
 CHANNELS = {"input": 3, "stem": 32, "block1": 16, "block3": 24, "block6": 32, "block10": 64, "block13": 96}
@@ -20,8 +20,24 @@ def test_taps_have_their_channels_and_strides(pad_type: str) -> None:
         assert features[name].shape == (1, channels, 64 // STRIDES[name], 96 // STRIDES[name]), name
 
 
-def test_parameter_count() -> None:
-    assert sum(p.numel() for p in Encoder(EncoderSpec()).parameters()) == 2_223_872
+@pytest.mark.parametrize(
+    ("width", "parameters"), [(0.35, 396_128), (0.5, 687_680), (0.75, 1_355_424), (1.0, 2_223_872)]
+)
+def test_parameter_count(width: float, parameters: int) -> None:
+    assert sum(p.numel() for p in Encoder(EncoderSpec(width=width)).parameters()) == parameters
+
+
+@pytest.mark.parametrize("width", [0.35, 0.5, 0.75, 1.0])
+def test_channels_are_those_of_the_features(width: float) -> None:
+    inside = ("expand2", "expand14", "project2", "project17")
+    encoder = Encoder(EncoderSpec(width=width), taps=(*HEAD_TAPS, *inside)).eval()
+    features = encoder(torch.zeros(1, 3, 32, 32))
+    assert encoder.channels == {name: value.shape[1] for name, value in features.items()}
+    assert len(encoder.channels) == 24
+    # Rounded to multiples of 8, so half of 24 is 16.
+    assert encoder.channels["block3"] == {0.35: 8, 0.5: 16, 0.75: 24, 1.0: 24}[width]
+    short = Encoder(EncoderSpec(width=width), taps=("block1", "block13"))
+    assert set(short.channels) == {"block1", "block13"}
 
 
 def test_epsilon_and_normalisation_follow_the_spec() -> None:

@@ -116,6 +116,21 @@ def test_int8_at_another_size(run, tmp_path):
     assert load_predictor(made.path).infer(generated_photos(1, 96, 64)).shape == (1, 96, 64)
 
 
+def test_a_narrow_model_is_exported(tiny, tmp_path):
+    words = ["model.name=light", "model.encoder_width=0.35", "model.decoder_width=0.35"]
+    places = [f"model.start={tmp_path / 'first'}", f"optim.teacher={tmp_path / 'first'}"]
+    api.train(tiny.config("loop.epochs=1", *words), tmp_path / "first")
+    api.train(tiny.config("loop.epochs=1", *words, *places), tmp_path / "second")
+    trained, photos = load_torch(tmp_path / "second", device="cpu"), generated_photos(2, 64, 64)
+    for precision, limit in (("float32", 1.4e6), ("int8", 0.6e6)):
+        made = api.export(tmp_path / "second", precision=precision, max_drop=100)
+        assert made.bytes < limit
+        # Nothing of where the runs lie goes into the file.
+        assert str(tmp_path).encode() not in made.path.read_bytes()
+        apart = np.abs(load_predictor(made.path, threads=1).infer(photos) - trained.infer(photos))
+        assert apart.mean() < (1e-4 if precision == "float32" else 0.05)
+
+
 def test_photos_of_the_test_split_take_no_part(tiny, run):
     train, val = run_parts(run, None, None)
     assert (len(train), len(val)) == (7, 3)

@@ -10,21 +10,25 @@ import torch
 from lesionseg.errors import ConfigError, ShapeError
 from lesionseg.models import DECODERS, EncoderSpec, ModelSpec, SegmentationModel, build_model, count_parameters
 
+SPECS = {name: ModelSpec(name, 0.4, 1, EncoderSpec()) for name in DECODERS}
+SPECS["narrow light"] = ModelSpec("light", 0.4, 1, EncoderSpec(width=0.5), decoder_width=0.35)
+
 
 def make(name: str, frozen: bool) -> SegmentationModel:
     torch.manual_seed(0)
-    model = build_model(ModelSpec(name, 0.4, 1, EncoderSpec()))
+    model = build_model(SPECS[name])
     if frozen:
         model.encoder.freeze()
     return model
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "finetuned"])
-@pytest.mark.parametrize("name", list(DECODERS))
+@pytest.mark.parametrize("name", list(SPECS))
 class TestContract:
     """What every model has to keep."""
 
     def test_odd_batch_and_any_multiple_of_32(self, name: str, frozen: bool) -> None:
+        assert ModelSpec.from_json(SPECS[name].to_json()) == SPECS[name]
         assert make(name, frozen).eval()(torch.zeros(3, 3, 64, 96, dtype=torch.uint8)).shape == (3, 1, 64, 96)
 
     def test_other_sizes_are_refused(self, name: str, frozen: bool) -> None:
@@ -70,7 +74,7 @@ class TestContract:
             assert torch.allclose(model(image), other(image), rtol=1e-4, atol=1e-4 if frozen else 0)
 
 
-@pytest.mark.parametrize("name", list(DECODERS))
+@pytest.mark.parametrize("name", list(SPECS))
 def test_onnx_runtime_says_the_same(name: str) -> None:
     model = make(name, frozen=True).eval()
     image = torch.randint(0, 256, (1, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -125,8 +125,10 @@ def test_what_does_not_exist_is_named(run, tmp_path):
         load_predictor(run[0], device="warp:9")
     with pytest.raises(ConfigError, match="threads is 0"):
         load_predictor(run[0], threads=0)
-    with pytest.raises(RunError, match="holds no checkpoint"):
+    with pytest.raises(RunError, match=r"there is no model '.*none'\nFix: name a run folder"):
         load_predictor(tmp_path / "none")
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        load_predictor(tmp_path)
 
 
 def settings_with(**data):

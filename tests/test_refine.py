@@ -5,6 +5,7 @@ import pytest
 from test_wrapped import Brightness, photos
 
 from lesionseg.errors import ConfigError
+from lesionseg.inference.quality import Quality
 from lesionseg.inference.refine import Refinement
 from lesionseg.inference.wrapped import Wrapped
 
@@ -28,6 +29,14 @@ def test_everything_asked_for_stands_around_it_in_its_order() -> None:
     assert refined.steps == ("largest", "holes")
     assert refined.threshold == 0.4
     assert (refined.height, refined.width) == (8, 12)
+
+
+def test_a_calibration_is_of_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    quality = Quality((0.0, 1.0), (0.0, 1.0))
+    monkeypatch.setattr(Brightness, "quality", quality, raising=False)
+    assert Refinement(largest=True, holes=True).around(Brightness()).quality is quality
+    for looks in (Refinement(flips=True), Refinement(tile=2), Refinement(flips=True, largest=True)):
+        assert looks.around(Brightness()).quality is None
 
 
 def test_each_of_them_gives_results_of_its_own() -> None:

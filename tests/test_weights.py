@@ -1,4 +1,5 @@
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def test_file_brings_its_own_normalisation(file: Path) -> None:
 def test_spec_survives_json(file: Path) -> None:
     spec = load_encoder_weights(str(file)).spec
     assert EncoderSpec.from_json(spec.to_json()) == spec
+    assert "width" not in spec.to_json()
+    narrow = replace(spec, width=0.35)
+    assert EncoderSpec.from_json(narrow.to_json()) == narrow
+    assert (spec.architecture, narrow.architecture) == ("mobilenetv2_100", "mobilenetv2_035")
 
 
 def test_random_has_no_tensors() -> None:

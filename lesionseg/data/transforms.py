@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
 
 from lesionseg.config import DataConfig
-from lesionseg.data.artefacts import draw_hair
+from lesionseg.data.artefacts import ARTEFACTS, Field, draw_hair
 from lesionseg.errors import ConfigError
+from lesionseg.records import BoolMask
 
-__all__ = ["Augmentation", "RandHaird", "augmentation"]
+__all__ = ["Augmentation", "RandArtefactsd", "RandHaird", "augmentation"]
 
 _KEYS = ("image", "mask")
+_OTHER_ARTEFACTS = tuple(name for name in ARTEFACTS if name != "hair")
 
 
 class Augmentation:
@@ -66,11 +69,43 @@ class RandHaird(MapTransform, Randomizable):  # type: ignore[misc]
         for key in self.keys:
             if self.R.random() < self.prob:
                 rng = np.random.default_rng(self.R.randint(2**31))
-                photo = np.asarray(item[key], np.float32).transpose(1, 2, 0) / np.float32(255)
-                # Squaring is close enough to linear light for hair.
-                with_hair = np.sqrt(np.clip(draw_hair(photo**2, rng), 0, 1)) * np.float32(255)
-                item[key] = with_hair.transpose(2, 0, 1).round().astype(np.uint8)
+                item[key] = _in_linear_light(item[key], partial(draw_hair, rng=rng))
         return item
+
+
+class RandArtefactsd(MapTransform, Randomizable):  # type: ignore[misc]
+    """Draws one or two artefacts other than hair over a picture, ``uint8 or float 3 H W`` in [0, 255], with probability
+    ``prob``; ``mask`` (``1 H W``, lesion where it is not 0) says what they keep clear of.
+    """
+
+    def __init__(self, keys: str, mask: str, prob: float) -> None:
+        super().__init__(keys)
+        self.mask, self.prob = mask, prob
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        item = dict(data)
+        mask = np.asarray(item[self.mask])[0] > 0
+        for key in self.keys:
+            # Stickers and fields of view are placed around the lesion, so there must be one, and not it alone.
+            if self.R.random() < self.prob and 0 < np.count_nonzero(mask) < mask.size:
+                rng = np.random.default_rng(self.R.randint(2**31))
+                item[key] = _in_linear_light(item[key], partial(_some_artefacts, mask=mask, rng=rng))
+        return item
+
+
+def _some_artefacts(light: Field, mask: BoolMask, rng: np.random.Generator) -> Field:
+    for name in rng.choice(_OTHER_ARTEFACTS, rng.integers(1, 3), replace=False):
+        _, draw = ARTEFACTS[name]
+        light = np.clip(draw(light, mask, rng), 0, 1)
+    return light
+
+
+def _in_linear_light(image: Any, draw: Callable[[Field], Field]) -> NDArray[np.uint8]:
+    photo = np.asarray(image, np.float32).transpose(1, 2, 0) / np.float32(255)
+    # Squaring is close enough to linear light for what is drawn.
+    drawn = np.sqrt(np.clip(draw(photo**2), 0, 1)) * np.float32(255)
+    return np.asarray(drawn.transpose(2, 0, 1).round(), np.uint8)
 
 
 def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
@@ -117,10 +152,16 @@ def _looks(config: DataConfig) -> Iterator[Any]:
     height, width = config.image_size
     if config.hair:
         yield RandHaird("image", config.hair)
+    if config.artefacts:
+        yield RandArtefactsd("image", "mask", config.artefacts)
     if config.brightness:
         yield mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0)
     if config.colour:
         yield mt.RandScaleIntensityd("image", factors=config.colour, prob=1.0, channel_wise=True)
+    if config.contrast:
+        # MONAI stretches to [0, 1] and back by the picture's own least and largest value.
+        gamma = (1 - config.contrast, 1 / (1 - config.contrast))
+        yield mt.RandAdjustContrastd("image", gamma=gamma, prob=0.5)
     if config.illumination:
         yield mt.RandBiasFieldd("image", degree=2, coeff_range=(-config.illumination, config.illumination), prob=1.0)
     if config.blur:

@@ -20,7 +20,7 @@ from lesionseg.shipped_models import is_bundle, open_bundle
 
 __all__ = ["Checked", "describe", "write_card"]
 
-_PLACES = ("root", "cache", "checkpoints")
+_PLACES = ("root", "cache", "checkpoints", "start", "teacher")
 _NOT_IN_CARD = ("run", "history", "masks", "quality")
 
 
@@ -99,8 +99,9 @@ def _without_places(info: Mapping[str, Any]) -> dict[str, Any]:
         section |= {key: None for key in _PLACES if key in section}
     data, model = tree["config"]["data"], tree["config"].get("model", {})
     data["manifest"] = _last(data["manifest"])
-    if "encoder_weights" in model:
-        model["encoder_weights"] = _last(model["encoder_weights"])
+    for key in ("encoder_weights", "start"):
+        if model.get(key):
+            model[key] = _last(model[key])
     return tree
 
 

@@ -48,6 +48,7 @@ class ModelSpec:
         classes: channels of the logits.
         encoder: what the encoder's weights were trained with.
         rates: of DeepLabV3+'s atrous convolutions; empty for the paper's.
+        decoder_width: multiplies the light decoder's channels.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelSpec:
     classes: int
     encoder: EncoderSpec
     rates: tuple[int, ...] = ()
+    decoder_width: float = 1.0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -69,7 +71,9 @@ class ModelSpec:
             "dropout": self.dropout,
             "classes": self.classes,
             "encoder": self.encoder.to_json(),
+            # Left out where they are as they were before there was a choice.
             **({"rates": list(self.rates)} if self.rates else {}),
+            **({"decoder_width": self.decoder_width} if self.decoder_width != 1 else {}),
         }
 
 
@@ -101,12 +105,20 @@ def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> Segme
     """Builds a model; without weights, its encoder starts at random.
 
     Raises:
-        ConfigError: there is no decoder of that name.
+        ConfigError: there is no decoder of that name, or none of that width.
         WeightsError: the weights are of another network.
     """
     if spec.name not in DECODERS:
         raise ConfigError(f"there is no model {spec.name!r}", fix=f"set model.name to one of: {', '.join(DECODERS)}")
     decoder = DECODERS[spec.name]
+    any_width = getattr(decoder, "ANY_WIDTH", False)
+    if not any_width and (spec.encoder.width, spec.decoder_width) != (1, 1):
+        able = ", ".join(name for name, other in DECODERS.items() if getattr(other, "ANY_WIDTH", False))
+        raise ConfigError(
+            f"the model {spec.name!r} comes in width 1 only, not with an encoder of width {spec.encoder.width:g} "
+            f"and a decoder of {spec.decoder_width:g}",
+            fix=f"set model.encoder_width and model.decoder_width to 1, or model.name to {able}",
+        )
     encoder = Encoder(
         spec.encoder,
         weights.state if weights else None,
@@ -114,6 +126,8 @@ def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> Segme
         output_stride=getattr(decoder, "OUTPUT_STRIDE", STRIDE),
     )
     options: dict[str, Any] = {"rates": spec.rates} if spec.rates else {}
+    if any_width:
+        options |= {"channels": encoder.channels, "width": spec.decoder_width}
     return SegmentationModel(spec, encoder, decoder(spec.dropout, spec.classes, **options))
 
 

@@ -13,25 +13,29 @@ from torch import Tensor, nn
 from lesionseg.config import STRIDE
 from lesionseg.errors import ShapeError, WeightsError
 from lesionseg.models.folding import fold_norms
+from lesionseg.models.narrowing import narrowed
 from lesionseg.models.weights import ARCHITECTURE, EncoderSpec
 
 __all__ = ["HEAD_TAPS", "Encoder"]
 
 
 _BLOCKS = 17
+_LAST = "blocks.6.0"
 HEAD_TAPS = ("input", "stem", *(f"block{number}" for number in range(1, _BLOCKS + 1)), "head")
 """The taps at the blocks' ends; ``expandN`` and ``projectN`` reach inside block N."""
 
 
 class Encoder(nn.Module):
-    """MobileNetV2 1.0 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters).
+    """MobileNetV2 features: stem, 17 inverted residual blocks and the 1280-channel head (2,223,872 parameters at width
+    1, whose channels are told below; ``channels`` tells those of any width).
 
     It owns the input's normalisation, as buffers that travel with the weights. Frozen, it is in eval mode whatever
     ``train()`` says, and outside autograd. Layers after the deepest tap are left out.
 
     Args:
         spec: what the weights were trained with.
-        state: the weights, as in timm; None starts at random. Layers that no tap needs may be missing.
+        state: the weights, as in timm, of this width or of a larger one, which is narrowed; None starts at random.
+            Layers that no tap needs may be missing.
         taps: the features that ``forward`` gives: ``input`` (normalised, 3 channels), ``stem`` (32, at 1/2), ``block1``
             to ``block17`` (16 at 1/2; 24 at 1/4; 32 at 1/8; 64, 96 at 1/16; 160, 320 at 1/32), ``head`` (1280, 1/32),
             ``expandN`` (after the first activation in block N: 96 at 1/2 in 2, 144 at 1/4 in 4, 192 at 1/8 in 7, 576 at
@@ -53,7 +57,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.net = timm.create_model(
-            ARCHITECTURE,
+            spec.architecture,
             pretrained=False,
             num_classes=0,
             bn_eps=spec.bn_eps,
@@ -69,25 +73,57 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         self.mean: Tensor
         self.std: Tensor
-        known = self.net.state_dict().keys()
+        self.channels = {name: count for name, count in self._count_channels() if name in taps}
+        """tap -> its channels, read off the network."""
+        whole = self.net.state_dict().keys()
+        fitting = None if state is None else narrowed(state, self.net)
         self._leave_out_what_no_tap_needs()
-        if state is not None:
-            unused = known - self.net.state_dict().keys()
+        if fitting is not None:
+            unused = whole - self.net.state_dict().keys()
+            self._require_whole(fitting, spec.source)
             try:
-                self.net.load_state_dict({name: value for name, value in state.items() if name not in unused})
+                self.net.load_state_dict({name: value for name, value in fitting.items() if name not in unused})
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
-                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0; the encoder of another model of "
-                    "lesionseg has no more layers than its own decoder needs",
+                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
                 ) from error
+
+    def _require_whole(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Makes sure that the encoder of another model goes as deep as this one's decoder needs it.
+
+        Raises:
+            WeightsError: it ends before.
+        """
+        missing = self.net.state_dict().keys() - state.keys()
+        deepest = {name for name in missing if name.startswith(("conv_head.", "bn2.", f"{_LAST}.bn3."))}
+        if missing and missing == deepest:
+            layers = sorted({name.rpartition(".")[0] for name in missing})
+            raise WeightsError(
+                f"the encoder of {source} ends before this decoder's deepest features: it has no {', '.join(layers)}",
+                fix="set model.name to the network that it comes from ('lesionseg models'), or "
+                "model.encoder_weights to whole weights",
+            )
 
     def _leave_out_what_no_tap_needs(self) -> None:
         if "head" not in self.taps:
             self.net.conv_head, self.net.bn2 = nn.Identity(), nn.Identity()
         if f"block{_BLOCKS}" not in self.taps and "head" not in self.taps:
             self.net.blocks[-1][-1].bn3 = nn.Identity()
+
+    def _count_channels(self) -> Iterator[tuple[str, int]]:
+        net: Any = self.net
+        yield "input", net.conv_stem.in_channels
+        yield "stem", net.conv_stem.out_channels
+        blocks = (block for stage in net.blocks for block in stage)
+        for number, block in enumerate(blocks, start=1):
+            last = block.conv_pw if number == 1 else block.conv_pwl
+            if number > 1:
+                yield f"expand{number}", block.conv_pw.out_channels
+                yield f"project{number}", last.out_channels
+            yield f"block{number}", last.out_channels
+        yield "head", net.conv_head.out_channels
 
     def freeze(self) -> Encoder:
         """Stops every parameter and every BatchNorm buffer for good."""

@@ -39,6 +39,7 @@ class EncoderSpec:
         pad_type: timm's padding; ``""`` is symmetric, ``"same"`` is TensorFlow's.
         source: ``imagenet``, ``random`` or the weights file's name.
         sha256: hex digest of the weights file; empty for ``random``.
+        width: of the network that is built, one of ``config.WIDTHS``; weights of width 1 are narrowed to it.
     """
 
     mean: Triple = IMAGENET_MEAN
@@ -47,15 +48,24 @@ class EncoderSpec:
     pad_type: str = ""
     source: str = "random"
     sha256: str = ""
+    width: float = 1.0
+
+    @property
+    def architecture(self) -> str:
+        """timm's name of the network."""
+        return f"mobilenetv2_{round(100 * self.width):03d}"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EncoderSpec:
-        """The inverse of ``dataclasses.asdict``, lists read as tuples."""
+        """The inverse of ``to_json``, lists read as tuples."""
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; without the width where it is 1, as it was before there were others."""
+        values = asdict(self)
+        if self.width == 1:
+            del values["width"]
+        return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)

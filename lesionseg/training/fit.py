@@ -27,6 +27,7 @@ from lesionseg.training.optim import build_optimizer, learning_rates
 from lesionseg.training.precision import compiled, open_accelerator, open_precision
 from lesionseg.training.processes import SharedSampler, agreed, average, synchronise_norms
 from lesionseg.training.state import Parts, State, forward, make_average, memory_format, restore
+from lesionseg.training.teacher import Teacher, taught_by
 from lesionseg.training.trouble import Halving, not_finite, plain_errors
 from lesionseg.training.validation import validate
 from lesionseg.training.watch import Progress, Row
@@ -52,6 +53,7 @@ def fit(
     run: Path,
     *,
     resume_from: Checkpoint | None = None,
+    teacher: Teacher | None = None,
     callbacks: Sequence[Callback] = (),
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
@@ -73,6 +75,7 @@ def fit(
         train, validation: decoded pairs at the training size.
         run: the run folder.
         resume_from: a checkpoint to go on from.
+        teacher: what ``optim.teacher`` names, loaded; validation asks for the truth alone.
         callbacks: asked after each epoch, besides those of the config.
         on_step: told after each step.
         on_epoch: told of each finished epoch's history row, once it is saved.
@@ -114,6 +117,7 @@ def fit(
         order=order,
         batches=make_loader(train, order, config.data.workers),
         loss_of=find_loss(config.optim.loss, model.spec.classes, config.optim.class_weights),
+        lesson=taught_by(teacher, config, precision, memory_format(loop)) if teacher else None,
         names=names,
         average=make_average(model, config.optim.ema, resume_from),
         halving=Halving(on_notice, allowed=accelerator.num_processes == 1),
@@ -177,10 +181,19 @@ def _gradients(parts: Parts, state: State, batch: dict[str, Tensor], pieces: int
         piece = {key: value[indices] for key, value in batch.items()} if pieces > 1 else batch
         # Gradients are averaged over the processes, whatever each one's part of the batch.
         weight = min(own, len(indices)) * accelerator.num_processes / order.images(state.step)
-        loss = parts.loss_of(*forward(parts, parts.step_net, piece)) * weight
+        loss = _loss(parts, piece) * weight
         total += loss.item()
         accelerator.backward(parts.precision.scaler.scale(loss))
     return total
+
+
+def _loss(parts: Parts, batch: dict[str, Tensor]) -> Tensor:
+    logits, truth = forward(parts, parts.step_net, batch)
+    loss = parts.loss_of(logits, truth)
+    if parts.lesson is None:
+        return loss
+    share = parts.config.optim.teacher_weight
+    return (1 - share) * loss + share * parts.lesson(logits, batch["image"])
 
 
 def _progress(state: State, config: RunConfig, steps: int, loss: float) -> Progress:

@@ -43,6 +43,7 @@ from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.lock import hold
 from lesionseg.training.start import starting_model
+from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
 from lesionseg.training.tracking import open_trackers
 from lesionseg.training.watch import Row, Watcher, is_first_process
 
@@ -55,6 +56,8 @@ _CHANGEABLE = frozenset(
     | {"loop.example"}
     | {f"data.{key}" for key in ("manifest", "root", "workers", "cache")}
     | {"model.encoder_weights", "model.start"}
+    # Its weights have to be the same, wherever they are now.
+    | {"optim.teacher"}
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,99}")
 
@@ -127,12 +130,15 @@ def _train(
         torch.set_num_threads(config.loop.threads)
     if config.loop.cache_features:
         require_cacheable(config)
+    teacher = load_teacher(config)
+    if checkpoint is not None:
+        require_same_teacher(teacher, run)
     manifest = read_manifest(config.data.manifest, config.data.root)
     train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
     model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
     if config.optim.frozen:
         model.encoder.freeze()
-    info = _describe(config, run.name, manifest, (train_cases, val_cases), model)
+    info = _describe(config, run.name, manifest, (train_cases, val_cases), model, teacher)
     watcher.on_start(info)
     train, validation = _datasets(config, train_cases, val_cases, watcher)
     if first:
@@ -151,6 +157,7 @@ def _train(
             validation,
             run,
             resume_from=checkpoint,
+            teacher=teacher,
             callbacks=callbacks,
             on_step=watcher.on_step,
             on_epoch=on_epoch,
@@ -208,6 +215,7 @@ def _describe(
     manifest: Manifest,
     parts: tuple[Sequence[Case], Sequence[Case]],
     model: SegmentationModel,
+    teacher: Teacher | None,
 ) -> dict[str, Any]:
     encoder = model.spec.encoder
     return {
@@ -219,6 +227,7 @@ def _describe(
         "hardware": _hardware(config),
         "parameters": count_parameters(model),
         "encoder_weights": {"source": encoder.source, "sha256": encoder.sha256},
+        **({"teacher": {"run": teacher.run, "sha256": teacher.sha256}} if teacher else {}),
         "manifest": {
             "name": manifest.name,
             "sha256": manifest.sha256,

@@ -29,8 +29,11 @@ def starting_model(config: RunConfig) -> SegmentationModel:
     if made.start:
         return _started(config, made.start)
     weights = load_encoder_weights(made.encoder_weights)
-    spec = ModelSpec(made.name, made.dropout, len(config.data.class_names), weights.spec, made.rates or ())
-    return build_model(spec, weights)
+    encoder = replace(weights.spec, width=made.encoder_width)
+    classes = len(config.data.class_names)
+    return build_model(
+        ModelSpec(made.name, made.dropout, classes, encoder, made.rates or (), made.decoder_width), weights
+    )
 
 
 def _started(config: RunConfig, source: str) -> SegmentationModel:
@@ -38,11 +41,13 @@ def _started(config: RunConfig, source: str) -> SegmentationModel:
     place = find_model(source)
     model = unpack(open_bundle(place)) if is_bundle(place) else load_model(place)[0]
     spec, made = model.spec, config.model
-    wanted = (made.name, len(config.data.class_names), made.rates or ())
-    if (spec.name, spec.classes, spec.rates) != wanted:
+    widths = (spec.encoder.width, spec.decoder_width)
+    wanted = (made.name, len(config.data.class_names), made.rates or (), (made.encoder_width, made.decoder_width))
+    if (spec.name, spec.classes, spec.rates, widths) != wanted:
         raise ConfigError(
             f"model.start={source} is a {spec.name!r} of {spec.classes} classes, not a {made.name!r} of {wanted[1]}",
-            fix="set model.name, model.rates and the classes as they are there, or start from another",
+            problems=[f"its widths are {widths}, those asked for {wanted[3]}"] if widths != wanted[3] else (),
+            fix="set model.name, model.rates, the widths and the classes as they are there, or start from another",
         )
     started = build_model(replace(spec, dropout=made.dropout))
     started.load_state_dict(model.state_dict())

@@ -19,6 +19,7 @@ from lesionseg.training.features import features_of
 from lesionseg.training.losses import Loss
 from lesionseg.training.precision import Precision
 from lesionseg.training.processes import SharedSampler
+from lesionseg.training.teacher import Lesson
 from lesionseg.training.trouble import Halving, require_finite
 
 __all__ = ["Parts", "State", "forward", "make_average", "memory_format", "restore", "snapshot"]
@@ -52,6 +53,7 @@ class Parts:
     order: SharedSampler
     batches: Any
     loss_of: Loss
+    lesson: Lesson | None
     names: Sequence[str]
     average: AveragedModel | None
     halving: Halving
