@@ -22,6 +22,7 @@ from PIL import Image
 
 from lesionseg import RESEARCH_USE, api
 from lesionseg.app.building import build_page, page_version
+from lesionseg.app.site import default_model
 from lesionseg.data.images import decode_mask, read_mask
 from lesionseg.data.synthetic import generate
 from lesionseg.errors import ConfigError, ResourceError
@@ -403,7 +404,7 @@ def test_a_damaged_model_is_refused(browser: Any, work: Path, exported: tuple[Pa
 def test_real_photos(browser: Any, work: Path, tmp_path: Path) -> None:
     if DEFAULT not in shipped_models():
         pytest.skip("no model is shipped; one that has learned little decides by the last bit")
-    model = find_model(DEFAULT)
+    model = find_model(default_model())
     files = sorted((Path(os.environ["LESIONSEG_DATA"]) / "photos").glob("*.jpg"))[:20]
     assert len(files) == 20
     (tmp_path / "photos").mkdir()
@@ -417,7 +418,7 @@ def test_real_photos(browser: Any, work: Path, tmp_path: Path) -> None:
             page.locator("#strip li button").nth(number).click()
             name, data = saved(page, "mask")
             scores[name] = dice(decode_mask(data, name).values, read_mask(tmp_path / "masks" / name))
-    assert min(scores.values()) >= 0.99, scores
+    assert min(scores.values()) >= 0.99, sorted(scores.items(), key=lambda item: item[1])[:4]
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ TRAITS: tuple[Trait, ...] = (
         0.404,
         -0.836,
         0.279,
-        "it is nearly blank",
+        "its colour hardly changes",
         "its colours change from place to place",
     ),
     Trait("calm parts", -3.9633, 0.4866, -0.562, 0, "much of it is blank", "it is full of edges throughout"),
