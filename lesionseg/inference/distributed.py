@@ -31,7 +31,7 @@ from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
 from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
-__all__ = ["ClusterResult", "predict_distributed"]
+__all__ = ["ClusterResult", "next_save", "predict_distributed"]
 
 Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
