@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from lesionseg.cli_parts import err, example, out, say
-from lesionseg.shipped_models import DEFAULT
 
 __all__ = ["EPILOG", "app_page"]
 
@@ -23,8 +22,12 @@ EPILOG = example(
 
 def app_page(
     model: Annotated[
-        str, typer.Option(help="A model that ships, an exported .onnx file, or the run folder that holds one.")
-    ] = DEFAULT,
+        str | None,
+        typer.Option(
+            help="A model that ships, an exported .onnx file, or the run folder that holds one; by default the "
+            "lightest that ships."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8517,
     build: Annotated[
         Path | None, typer.Option(help="Write the page into this folder for a web host, and serve nothing.")
@@ -40,9 +43,10 @@ def app_page(
 ) -> None:
     """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
     from lesionseg.app.server import Address, is_local, serve
-    from lesionseg.app.site import find_file, make_site, write_site
+    from lesionseg.app.site import default_model, find_file, make_site, write_site
 
-    file = find_file(model)
+    name = model or default_model()
+    file = find_file(name)
     with out.status("making the page"):
         site = make_site(file)
     if build:
@@ -52,7 +56,7 @@ def app_page(
     if not is_local(host):
         _warn_of_others(secure=certificate is not None)
     address = Address(host, port, tuple(names or ()), certificate, key)
-    serve(site, address, lambda url: say(f"{escape(model)} is at {url}   (Ctrl-C stops)"))
+    serve(site, address, lambda url: say(f"{escape(name)} is at {url}   (Ctrl-C stops)"))
 
 
 def _warn_of_others(*, secure: bool) -> None:

@@ -16,6 +16,7 @@ from lesionseg.app.site import check_photo
 from lesionseg.data.images import decode_mask, decode_photo, encode_mask_png, fit_photo, resize_probability
 from lesionseg.data.resizing import resize_photo
 from lesionseg.data.synthetic import generate
+from lesionseg.inference.plausibility import describe, implausible, plausibility_table
 from lesionseg.inference.quality import Quality, look
 from lesionseg.records import Prediction
 from lesionseg.tables import encode_table
@@ -216,6 +217,37 @@ def test_what_needs_review_is_what_python_says() -> None:
     for one, other in zip(told, expected, strict=True):
         assert one["expected_dice"] == pytest.approx(other.expected_dice, abs=1e-9)
     assert len({one.reasons for one in expected}) > 4
+
+
+@pytest.mark.parametrize("size", [(192, 256), (128, 160), (64, 96)], ids=str)
+def test_what_is_no_dermoscopy_is_what_python_says(size: tuple[int, int]) -> None:
+    height, width = size
+    rng = np.random.default_rng(2)
+    vignette = np.hypot(*np.meshgrid(np.linspace(-1.2, 1.2, height), np.linspace(-1.2, 1.2, width), indexing="ij")) < 1
+    page = np.where(rng.random((height, width, 1)) < 0.1, 30, 235) * np.ones(3)
+    photos = [
+        *(resize_photo(generate(6, index, height=192, width=256).pair.image, height, width) for index in range(3)),
+        generate(6, 3, height=height, width=width).pair.image * vignette[..., None],
+        rng.integers(0, 256, (height, width, 3)),
+        page,
+        *(np.full((height, width, 3), level) for level in (0, 20, 255)),
+        np.linspace((200, 60, 20), (40, 90, 220), width)[None].repeat(height, axis=0),
+    ]
+    photos = [np.ascontiguousarray(photo, np.uint8) for photo in photos]
+    body = f"""{UNPACK}
+        const {{ describe, implausible }} = await load("plausible.js");
+        const {{ height, width, table }} = values;
+        return values.photos.map((text) => {{
+            const pixels = bytes(text);
+            return [describe(pixels, width, height), implausible(pixels, width, height, table)];
+        }});
+    """
+    table = plausibility_table()
+    told = run_script(body, photos=[packed(p) for p in photos], height=height, width=width, table=table)
+    for (values, reason), photo in zip(told, photos, strict=True):
+        np.testing.assert_allclose(values, describe(photo), rtol=0, atol=1e-9)
+        assert reason == implausible(photo)
+    assert len({reason for _, reason in told}) > 3
 
 
 def test_masks_are_written_as_python_writes_them() -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lesionseg import RESEARCH_USE
-from lesionseg.app.site import check_photo, find_file, make_site, write_site
+from lesionseg.app.site import check_photo, default_model, find_file, make_site, write_site
 from lesionseg.errors import ConfigError, LesionsegError, OutputError, RunError
 from lesionseg.inference.onnx_predictor import load_onnx
 
@@ -101,3 +102,14 @@ def test_writing_spares_what_is_not_its_own(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     with pytest.raises(LesionsegError):
         write_site(site, tmp_path / "mine" / "thesis.txt")
+
+
+def test_the_lightest_model_is_the_default(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from lesionseg import shipped_models
+
+    assert default_model() == shipped.name
+    for name in (shipped.name, "lesionseg-lite"):
+        shutil.copytree(shipped, tmp_path / name)
+    monkeypatch.setattr(shipped_models, "_FOLDER", tmp_path)
+    assert default_model() == "lesionseg-lite"
+    assert find_file(default_model()) == tmp_path / "lesionseg-lite" / "model-int8.onnx"

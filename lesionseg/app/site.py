@@ -15,16 +15,23 @@ from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.exported import INPUT
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
+from lesionseg.inference.plausibility import plausibility_table
 from lesionseg.records import THRESHOLD, RgbImage
-from lesionseg.shipped_models import INT8, find_model, is_bundle, is_run, open_bundle
+from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 
-__all__ = ["Site", "check_photo", "find_file", "make_site", "write_site"]
+__all__ = ["Site", "check_photo", "default_model", "find_file", "make_site", "write_site"]
 
 Site = Mapping[str, bytes]
 """Path below the root, without a leading slash -> bytes; ``index.html`` is the root's."""
 
 _BLOCK = 16
 _MARK = "lesionseg-app.txt"
+_LIGHT = "lesionseg-lite"
+
+
+def default_model() -> str:
+    """The name of the model that a page has where none is named: the lightest that ships, since phones fetch it."""
+    return _LIGHT if _LIGHT in shipped_models() else DEFAULT
 
 
 def find_file(source: str) -> Path:
@@ -90,6 +97,7 @@ def _describe(predictor: OnnxPredictor, size: int) -> dict[str, object]:
         "bytes": size,
         "sha256": predictor.sha256,
         "notice": RESEARCH_USE,
+        "plausibility": plausibility_table(),
         "quality": None if info.quality is None else info.quality.to_json(),
         "check": [round(float(value), 5) for value in blocks.ravel()],
     }

@@ -64,7 +64,10 @@ def _distances(prediction: BoolMask, truth: BoolMask) -> tuple[NDArray[np.float6
     # MONAI brings torch along, which nothing else here needs.
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
-    edges: Any = get_mask_edges(prediction, truth, crop=True)
+    # Cut by slices: MONAI's own cropping takes half of the time. Beyond the cut is background for it, as there.
+    rows, columns = (np.flatnonzero((prediction | truth).any(axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    edges: Any = get_mask_edges(prediction[box], truth[box], crop=False)
     first, second = edges[0], edges[1]
     return (
         np.asarray(get_surface_distance(first, second), np.float64),

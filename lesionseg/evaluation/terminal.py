@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lesionseg import RESEARCH_USE
 from lesionseg.evaluation.comparable import check_comparable
@@ -30,6 +30,8 @@ __all__ = ["render_terminal"]
 
 # As many columns as a terminal of 80 to 100 characters holds.
 _TERMINAL_RUNS = 4
+_WORD = 10
+_SUBGROUP = ("Attribute", "Subgroup", "n")
 
 
 def render_terminal(results: Sequence[RunResult]) -> RenderableType:
@@ -47,11 +49,17 @@ def render_terminal(results: Sequence[RunResult]) -> RenderableType:
     parts += _turned("\nOutlines and calibration", outline_rows(table))
     parts += _listed("\nPaired differences", paired_rows(paired_table(comparisons)), words=2)
     parts += _listed("\nBy class", class_rows(results), words=1)
-    groups = subgroup_rows(subgroup_table(results, comparisons["dice"]))
+    groups = [_short(row) for row in subgroup_rows(subgroup_table(results, comparisons["dice"]))]
     parts += _listed(f"\nDice by subgroup (* fewer than {FEW} photos)", groups, words=2)
     epochs = epoch_rows(epoch_table(results))
     parts += _listed("\nBy epoch, on the validation part", epochs, words=2)
     return Group(*parts, _printable(RESEARCH_USE))
+
+
+def _short(row: Row) -> Row:
+    """Without the intervals, where there are several runs: a terminal is not wide enough for all of them."""
+    several = len(row) > len(_SUBGROUP) + 1
+    return {key: value.partition("\n")[0] if several and key not in _SUBGROUP else value for key, value in row.items()}
 
 
 def _turned(title: str, rows: Sequence[Row]) -> list[RenderableType]:
@@ -76,13 +84,15 @@ def _printable(text: str) -> Text:
 
 
 def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> RenderableType:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(
-            _printable(name), justify="left" if index < words else "right", overflow="fold", no_wrap=index < words
-        )
+        # A column too narrow for a word of its heading would break it.
+        widest = min(max(map(len, name.split()), default=0), _WORD)
+        justify: Literal["left", "right"] = "left" if index < words else "right"
+        table.add_column(_printable(name), justify=justify, overflow="fold", no_wrap=index == 0, min_width=widest)
     for row in rows:
         table.add_row(*(_printable(cell) for cell in row))
     return table

@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from lesionseg.errors import ImageError
 from lesionseg.inference.journal import Row
+from lesionseg.inference.plausibility import implausible
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.quality import Opinion, look
 from lesionseg.inference.stages import ENDINGS, OUTPUTS, Decoded, Encoded, PredictOptions, decode, encode, infer
@@ -87,7 +88,8 @@ class Job:
 
     def _judge(self, decoded: Decoded, probability: Probability) -> Opinion:
         """What is to be expected of a mask, and why somebody should look at it: the one place where reasons meet."""
-        return look(probability, self.predictor.quality, self.options.threshold)
+        reason = implausible(decoded.pixels)
+        return look(probability, self.predictor.quality, self.options.threshold, [reason] if reason else [])
 
     def failed(self, name: str, error: ImageError) -> Row:
         """The row of a photo that cannot be used."""

@@ -1,7 +1,8 @@
 // Everything that takes time, away from the page: decoding, the model, measuring, drawing. Requests are answered in turn.
 
-import { PhotoError, fit, onCanvas, openPhoto } from "./decode.js";
+import { PhotoError, fit, fitLive, onCanvas, openPhoto } from "./decode.js";
 import { measure } from "./measure.js";
+import { implausible } from "./plausible.js";
 import { maskPng } from "./png.js";
 import { draw } from "./render.js";
 import { eachRow } from "./resize.js";
@@ -13,7 +14,7 @@ const SHOWN_LIVE = [640, 0];
 const THUMBNAIL = [160, 0];
 
 let model = null;
-const photos = new Map(); // Key -> {blob, width, height, map}: the small probability stays, pixels are decoded anew.
+const photos = new Map(); // Key -> {blob, width, height, map, doubt}: the small probability stays, pixels are decoded anew.
 const film = new OffscreenCanvas(1, 1); // Of all live frames: one for each would fill the memory before it is collected.
 let shown = { key: null, bitmap: null }; // The one photo on the screen, at the screen's size.
 
@@ -29,18 +30,16 @@ async function sha256(blob) {
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function infer(bitmap, isJpeg) {
+/** @param {Uint8Array} pixels as the model takes them */
+async function infer(pixels) {
   const { width, height } = model.info;
-  const start = performance.now();
-  const pixels = fit(bitmap, model.info, isJpeg);
-  const fitted = performance.now();
-  const values = await model.run(pixels);
-  return { map: { values, width, height }, fit: fitted - start, infer: performance.now() - fitted };
+  return { values: await model.run(pixels), width, height };
 }
 
 /** What is said of a mask: its measures, the Dice to expect, and why to look at it. */
-function measured({ width, height, map }, threshold) {
-  return { ...measure(map, threshold, width, height), ...judge(map, threshold, model.info.quality) };
+function measured({ width, height, map, doubt }, threshold) {
+  const { expected_dice, reasons } = judge(map, threshold, model.info.quality);
+  return { ...measure(map, threshold, width, height), expected_dice, reasons: doubt ? [doubt, ...reasons] : reasons };
 }
 
 function drawn(bitmap, map, look, sides, reused) {
@@ -62,12 +61,16 @@ const handlers = {
     const { bitmap, isJpeg } = await openPhoto(blob);
     const decoded = performance.now();
     try {
-      const { map, ...times } = await infer(bitmap, isJpeg);
-      const photo = { blob, width: bitmap.width, height: bitmap.height, map };
-      photos.set(key, photo);
+      const pixels = fit(bitmap, model.info, isJpeg);
+      const fitted = performance.now();
+      const map = await infer(pixels);
       const before = performance.now();
+      const doubt = implausible(pixels, map.width, map.height, model.info.plausibility);
+      const photo = { blob, width: bitmap.width, height: bitmap.height, map, doubt };
+      photos.set(key, photo);
       const measures = measured(photo, threshold);
-      const ms = { decode: decoded - start, ...times, measure: performance.now() - before, all: performance.now() - start };
+      const end = performance.now();
+      const ms = { decode: decoded - start, fit: fitted - decoded, infer: before - fitted, measure: end - before, all: end - start };
       const canvas = onCanvas(bitmap, SHOWN);
       const thumbnail = onCanvas(canvas, THUMBNAIL).transferToImageBitmap();
       show(key, canvas);
@@ -91,7 +94,7 @@ const handlers = {
   async frame({ bitmap, look }) {
     const start = performance.now();
     try {
-      const { map } = await infer(bitmap, false);
+      const map = await infer(fitLive(bitmap, model.info));
       const canvas = drawn(bitmap, map, look, SHOWN_LIVE, film);
       let lesion = 0;
       for (const value of map.values) lesion += value >= look.threshold;
