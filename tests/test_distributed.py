@@ -139,6 +139,7 @@ def test_copies_of_the_journal_stay_few() -> None:
 
 
 def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:
+    (tmp_path / "run").mkdir()
     with pytest.raises(ConfigError, match="cannot be sent"):
         predict_distributed(photos, tmp_path / "run", tmp_path / "out")
 
