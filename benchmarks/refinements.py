@@ -63,7 +63,7 @@ def main() -> None:
         cells = [f"{a[:, 0].mean():.4f}", f"{a[:, 1].mean():.4f}"]
         for column in (0, 1):
             d = paired_difference(a[:, column], b[:, column])
-            cells.append(f"{d.mean_difference:+.4f} ({d.low:+.4f} to {d.high:+.4f})" if refinement != Refinement() else "")
+            cells.append(f"{d.mean_difference:+.4f} ({d.low:+.4f} to {d.high:+.4f})")
         print(f"| {name} | {' | '.join(cells)} | {1000 * busy / len(photos):.1f} |", flush=True)
     true = np.array(found["as it is"])[:, 0]
     expected = np.array([model.quality.expected_dice(value) for value in sure]) if model.quality else np.array(sure)
