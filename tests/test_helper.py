@@ -65,7 +65,8 @@ def test_what_is_printed_does_not_get_between(crew_of, capfd: pytest.CaptureFixt
 
 def test_a_helper_that_is_killed_is_told(crew_of) -> None:
     crew = crew_of(os.getpgid, 1)
-    os.kill(crew(0), signal.SIGKILL)
+    crew(0)
+    crew._helpers[0].stop()
     with pytest.raises(ResourceError, match="ended by itself at 0"):
         crew(0)
 
