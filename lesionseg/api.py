@@ -196,7 +196,8 @@ def predict(
 
     folder = default_output() if output is None else as_path(output)
     # Each worker runs an exported model on a thread of its own.
-    predictor = load(run, threads=None if is_run(find_model(run)) else 1)
+    model = find_model(run)
+    predictor = load(model, threads=None if is_run(model) else 1)
     options = options or PredictOptions()
     if refine is not None:
         predictor = refine.around(predictor, options.threshold)
@@ -233,7 +234,7 @@ def predict_on_cluster(
     with counting(progress, "predicting") as counted:
         return predict_distributed(
             source,
-            find_model(model),
+            as_path(model),
             default_output() if output is None else output,
             options,
             counted,
@@ -306,5 +307,5 @@ def benchmark(
     cases = read_manifest(manifest, root).split(split) if manifest else ()
     with counting(progress, "measuring") as counted:
         return measure(
-            [find_model(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
+            [as_path(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
         )

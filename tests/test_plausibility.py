@@ -79,7 +79,7 @@ def test_everyday_pictures_are_told(name: str, size: tuple[int, int]) -> None:
 def test_generated_dermoscopy_passes(size: tuple[int, int]) -> None:
     told = [implausible(resize_photo(case.pair.image, *size)) for case in GENERATED]
     # Generated photos are odder than real ones.
-    assert sum(reason is not None for reason in told) <= 3, told
+    assert sum(reason is not None for reason in told) <= 2, told
 
 
 def test_no_skin_tone_is_told_more_than_another() -> None:

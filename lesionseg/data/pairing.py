@@ -70,7 +70,11 @@ def case_id_of(path: Path) -> str:
 
 
 def list_pictures(
-    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, warn: Callable[[str], None] = _ignore
+    folder: Path,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    warn: Callable[[str], None] = _ignore,
+    *,
+    ours: tuple[str, ...] = (),
 ) -> list[Path]:
     """The pictures right in a folder, sorted by name; companion and system files are left out.
 
@@ -78,6 +82,7 @@ def list_pictures(
         folder: where to look.
         suffixes: how their names end, in lower case.
         warn: told of each companion or system file that was left out.
+        ours: how the names of those begin that are no surprise and not told.
 
     Raises:
         PairingError: it is not a folder, cannot be read, or holds no picture.
@@ -87,7 +92,7 @@ def list_pictures(
     except OSError as error:
         raise PairingError(f"{folder} cannot be listed: {error.strerror}", fix="pass a readable folder") from error
     for path in found:
-        if is_companion(path.name):
+        if is_companion(path.name) and not path.name.startswith(ours):
             warn(f"{path} left out: a companion or system file")
     files = [p for p in found if p.name.lower().endswith(suffixes) and not is_companion(p.name)]
     if not files:

@@ -19,9 +19,10 @@ from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, r
 from lesionseg.export.quantize import Calibration, Ranges
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
+from lesionseg.models import SegmentationModel
 from lesionseg.shipped_models import INT8, is_bundle
 
-__all__ = ["Exported", "Say", "compare_models", "export_run", "require_good"]
+__all__ = ["Exported", "Say", "compare_models", "export_run", "require_good", "varied"]
 
 _CALIBRATION = 128
 _COMPARED = 4
@@ -93,7 +94,7 @@ def export_run(
     _check_qat(precision, qat)
     _check_bundle(run, precision)
     trained = load_torch(run, device="cpu")
-    trained = trained if size is None else _resized(trained, size)
+    trained = trained if size is None else varied(trained, size=size)
     folder = Path() if is_bundle(run) else run / "export"
     path = output or folder / f"{trained.name}-{precision}{FORMATS[form].suffix}"
     if path.suffix != FORMATS[form].suffix:
@@ -152,15 +153,18 @@ def _tuned(
     return fine_tune(module, config, cases, (info.height, info.width), info.qat_epochs, say).ranges
 
 
-def _resized(trained: TorchPredictor, size: tuple[int, int]) -> TorchPredictor:
+def varied(
+    trained: TorchPredictor, *, model: SegmentationModel | None = None, size: tuple[int, int] | None = None
+) -> TorchPredictor:
+    """The same on the CPU with another model or another input size, for which nothing is calibrated."""
     import torch
 
     return TorchPredictor(
-        trained.model,
+        model or trained.model,
         name=trained.name,
         checkpoint=trained.checkpoint,
         sha256=trained.sha256,
-        size=size,
+        size=size or (trained.height, trained.width),
         device=torch.device("cpu"),
         labels=trained.labels,
     )

@@ -23,11 +23,11 @@ from lesionseg.export.judging import calibrate, score
 from lesionseg.export.model_card import ABOUT, model_card
 from lesionseg.export.onnx import with_metadata
 from lesionseg.export.photos import ScoredPhotos, read_photos, run_parts
-from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good
+from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good, varied
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
-from lesionseg.models import SegmentationModel, count_parameters
+from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import FACTS, INT8, VERSION, WEIGHTS, is_bundle, open_bundle
@@ -154,16 +154,8 @@ def _photos_of(run: Path, manifest: str | Path | None, root: str | Path | None) 
 
 def _check_weights(weights: bytes, trained: TorchPredictor, output: Path) -> None:
     """Makes sure that the rounded weights say what the run's say."""
-    copy = _like(trained, restore(weights, trained.model.spec))
+    copy = varied(trained, model=restore(weights, trained.model.spec))
     require_good(compare_models(copy.infer, trained, None), "float16", 0, output / WEIGHTS)
-
-
-def _like(trained: TorchPredictor, model: SegmentationModel) -> TorchPredictor:
-    import torch
-
-    same: dict[str, Any] = {"name": trained.name, "checkpoint": trained.checkpoint, "sha256": trained.sha256}
-    size = (trained.height, trained.width)
-    return TorchPredictor(model, **same, size=size, device=torch.device("cpu"), labels=trained.labels)
 
 
 def _calibrated(file: Path, name: str, val: ScoredPhotos, say: Say) -> tuple[OnnxPredictor, bytes]:

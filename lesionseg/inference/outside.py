@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,8 @@ from lesionseg.records import THRESHOLD, BoolMask, Case, Probability
 __all__ = ["cases_of_masks", "match_predictions", "score_predictions"]
 
 _SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
+# What 'lesionseg predict' keeps beside its masks.
+_OURS = (".predictions.",)
 _SHOWN = 8
 
 Warn = Callable[[str], None]
@@ -53,7 +53,7 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
     Raises:
         PairingError: listing every case without prediction and every id with several.
     """
-    files = [p for p in list_pictures(folder, _SUFFIXES, partial(_tell, warn)) if _is_wanted(p.name, probabilities)]
+    files = [p for p in list_pictures(folder, _SUFFIXES, warn, ours=_OURS) if _is_wanted(p.name, probabilities)]
     found = _by_id(files, folder)
     ids = [case.case_id for case in cases]
     missing = [case_id for case_id in ids if case_id not in found]
@@ -68,12 +68,6 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
         more = ", ..." if len(extra) > _SHOWN else ""
         warn(f"{len(extra)} predictions belong to no case: {', '.join(extra[:_SHOWN])}{more}")
     return {case_id: found[case_id] for case_id in ids}
-
-
-def _tell(warn: Warn, line: str) -> None:
-    # What 'lesionseg predict' keeps beside its masks is no surprise.
-    if f"{os.sep}.predictions." not in line:
-        warn(line)
 
 
 def _is_wanted(name: str, probabilities: bool) -> bool:
