@@ -196,7 +196,7 @@ LOOKS = {
     "noise": 20.0,
 }
 OFTEN = {**dict.fromkeys(("blur", "haze", "noise"), (1, 14)), **dict.fromkeys(("contrast", "melanin"), (4, 16))}
-"""Of twenty pictures, three of ten are blurred, hazy or noisy, and half get another contrast or skin; else all change."""
+"""Of twenty pictures, about three of ten are blurred, hazy or noisy, and half get another contrast or skin."""
 
 
 @pytest.mark.parametrize("name", LOOKS)
