@@ -31,6 +31,12 @@ from lesionseg.records import THRESHOLD, Case
 COLUMNS = ("model", "sha256", "change", "photos", "dice", "jaccard", "difference", "low", "high")
 
 
+def spaced(cases: Sequence[Case], count: int | None) -> tuple[Case, ...]:
+    """So many of them, evenly spaced; all without a number."""
+    places = np.linspace(0, len(cases) - 1, min(count or len(cases), len(cases))).round().astype(int)
+    return tuple(cases[place] for place in places)
+
+
 def changed(name: str, photo: np.ndarray, mask: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
     """One photo after one change, always the same."""
     return CHANGES[name](photo, mask, np.random.default_rng((list(CHANGES).index(name), index)))
@@ -120,9 +126,7 @@ def main() -> None:
     words.add_argument("--output", type=Path, default=Path())
     words.add_argument("--pictures", type=int, metavar="PLACE", help="also write changes.png of one photo")
     given = words.parse_args()
-    cases = read_manifest(given.manifest, given.root).split(given.split)
-    if given.photos:
-        cases = tuple(cases[place] for place in np.linspace(0, len(cases) - 1, given.photos).round().astype(int))
+    cases = spaced(read_manifest(given.manifest, given.root).split(given.split), given.photos)
     models = [load(name, threads=1) for name in given.models]
     if given.pictures is not None:
         case = cases[given.pictures]
