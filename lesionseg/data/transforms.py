@@ -88,10 +88,10 @@ def _some_artefacts(light: Field, mask: BoolMask, rng: np.random.Generator) -> F
 class RandLightd(MapTransform, Randomizable):  # type: ignore[misc]
     """Changes the light of a picture, ``uint8 or float 3 H W`` in [0, 255], with probability ``prob``.
 
-    ``draw`` takes linear light, ``float32 H W 3`` in [0, 1], and the generator of its random numbers.
+    ``draw`` takes linear light, ``float32 H W 3`` in [0, 1], and the generator of its random numbers as ``rng``.
     """
 
-    def __init__(self, keys: str, draw: Callable[[Field, np.random.Generator], Field], prob: float) -> None:
+    def __init__(self, keys: str, draw: Callable[..., Field], prob: float) -> None:
         super().__init__(keys)
         self.draw, self.prob = draw, prob
 
