@@ -1,4 +1,4 @@
-"""Object stores on this machine, for tests of addresses in place of paths; skipped where their servers are not installed."""
+"""Object stores on this machine, for tests of addresses in place of paths; skipped where no server is installed."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ def bucket() -> Iterator[str]:
 
 @contextmanager
 def google_bucket() -> Iterator[str]:
-    """Starts a server of Google's protocol with an empty bucket; gives the options that an address needs to reach it."""
+    """As ``bucket``, by Google's protocol."""
     pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
     # In a process of its own: Arrow holds Python's lock while it waits for an object's size.
     with subprocess.Popen([sys.executable, "-c", _GOOGLE], stdout=subprocess.PIPE, text=True) as server:
