@@ -61,11 +61,16 @@ def evaluate(
         return load_run(model, split)
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
+    from lesionseg.training.places import weights_digest
 
+    name = split + AT_MODEL_SIZE * at_model_size
+    # Loading the weights, and torch for them, takes longer than reading the scores.
+    known = weights_digest(model) if is_run(model) else ""
+    if known and _is_scored(model, name, known, _manifest_of(model, manifest, root).sha256):
+        return load_run(model, name)
     predictor = load_predictor(model)
     home = _home(as_path(run), model, predictor, as_path(scores_in))
     data = _manifest_of(home, manifest, root)
-    name = split + AT_MODEL_SIZE * at_model_size
     if not _is_scored(home, name, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
