@@ -11,6 +11,8 @@ from lesionseg.data.images import read_probability
 from lesionseg.data.labels import BINARY
 from lesionseg.errors import DataError, OutputError, RunError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY
+from lesionseg.helper import Crew
+from lesionseg.inference import comparing, scoring
 from lesionseg.inference.scoring import score_run
 from lesionseg.records import Case
 
@@ -264,3 +266,30 @@ def test_a_mask_drawn_on_the_photo_as_stored_is_compared_as_in_training(run, tmp
         picture.save(case.image, exif=tags)
     row = rows_of(score(run, [case]))["turned"]
     assert (row["tp"], row["fp"], row["fn"]) == ("32", "0", "0")
+
+
+def test_helpers_give_the_same_files(run, cases, tmp_path, monkeypatch):
+    photo = make_case(tmp_path / "files", "photo", columns_from(0, 5) * 180, columns_from(1, 6))
+    here = score(run, [*cases, photo])
+    kept = {path.name: path.read_bytes() for path in sorted(here.rglob("*")) if path.is_file()}
+    made = []
+
+    def ready(*arguments):
+        made.append(Crew(*arguments))
+        # Only once a helper stands by is anything done there.
+        for greeter in made[-1]._greeters:
+            greeter.join()
+        return made[-1]
+
+    monkeypatch.setattr(scoring, "_MANY", 4)
+    monkeypatch.setattr(scoring, "Crew", ready)
+    monkeypatch.setattr(scoring.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(comparing, "_KNOWN_TRAITS", {})
+    there = score(run, [*cases, photo])
+    assert {path.name: path.read_bytes() for path in sorted(there.rglob("*")) if path.is_file()} == kept
+    assert len(made[0]._helpers) == 1
+    assert len(comparing._KNOWN_TRAITS) == 4
+    assert made[0]._helpers[0]._process.poll() is not None
+    monkeypatch.setattr(scoring, "_MANY", 5)
+    score(run, [*cases, photo])
+    assert made[1]._helpers == []

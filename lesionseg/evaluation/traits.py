@@ -18,7 +18,9 @@ from lesionseg.data.resizing import resize_mask, resize_photo
 from lesionseg.evaluation.morphology import close_along, grow, grow_box, shrink
 from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["TRAIT_SIDE", "Parts", "Traits", "find_hair", "find_parts", "find_ruler", "photo_traits", "skin_angle"]
+__all__ = [
+    *("TRAIT_SIDE", "Parts", "Traits", "find_hair", "find_parts", "find_ruler", "photo_traits", "skin_angle", "to_lab"),
+]
 
 TRAIT_SIDE = 384
 """Longer side in pixels at which photos are looked at; smaller ones stay as they are."""
@@ -75,7 +77,7 @@ def photo_traits(photo: RgbImage, lesion: BoolMask) -> Traits:
     scale = min(1.0, TRAIT_SIDE / max(photo.shape))
     height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
     small = photo if scale == 1 else resize_photo(photo, height, width)
-    lab = _lab(small)
+    lab = to_lab(small)
     margin = max(1, round(0.02 * width))
     skin = ~grow(resize_mask(lesion, height, width), margin)
     skin &= grow_box(lab[0] > _BLACK, 2)
@@ -87,7 +89,7 @@ def photo_traits(photo: RgbImage, lesion: BoolMask) -> Traits:
     return Traits(skin_angle(lab, skin), hair, ruler)
 
 
-def _lab(photo: RgbImage) -> Grey:
+def to_lab(photo: RgbImage) -> Grey:
     """``uint8 H W 3`` sRGB to CIE Lab as ``float32 3 H W``, for daylight (D65) and the 2 degree observer.
 
     The numbers are those of ``skimage.color.rgb2lab``, which raises every pixel to its power instead of 256 levels.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ from lesionseg.data.images import read_bytes, resize_mask
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
 from lesionseg.evaluation.scoring import Scored, write_evaluation
+from lesionseg.helper import Crew
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
-from lesionseg.inference.helper import Crew
 from lesionseg.inference.predictor import Predictor, load_predictor
 from lesionseg.inference.stages import Decoded, decode, infer, overlapped
 from lesionseg.records import THRESHOLD, Case, Probability
@@ -202,9 +203,11 @@ def _score(
             elif not problems:
                 yield item, source.predict(item)
 
-    workers = min(4, os.cpu_count() or 1)
-    # While one process predicts, others compare; in one they would wait for each other at Python's lock.
-    helpers = workers - 1 if len(cases) >= _MANY else 0
+    cores = os.cpu_count() or 1
+    workers = min(4, cores)
+    # While one process predicts, others compare; in one they would wait for each other at Python's lock. Two keep up
+    # with any network.
+    helpers = min(2, cores - 1) if len(cases) >= _MANY else 0
     crew: Crew[Compared] = Crew(compare, helpers)
 
     def compared(item: tuple[Ready, Probability]) -> Scored:
@@ -216,16 +219,32 @@ def _score(
     pool, pairs = ThreadPoolExecutor(workers), ThreadPoolExecutor(helpers or workers)
     scored = []
     try:
-        prepared = overlapped(pool, source.prepare, cases, 2 * workers)
-        for one in overlapped(pairs, compared, inferred(prepared), 2 * workers):
-            scored.append(one)
-            if progress:
-                progress(len(scored), len(cases))
+        with _torch_threads(cores - helpers):
+            prepared = overlapped(pool, source.prepare, cases, 2 * workers)
+            for one in overlapped(pairs, compared, inferred(prepared), 2 * workers):
+                scored.append(one)
+                if progress:
+                    progress(len(scored), len(cases))
     finally:
         for executor in (pool, pairs):
             executor.shutdown(wait=True, cancel_futures=True)
         crew.close()
     return scored, problems
+
+
+@contextmanager
+def _torch_threads(most: int) -> Iterator[None]:
+    """Keeps torch to that many threads, where it is in use: on a core that is taken, it waits for its own work."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch is None or before <= most:
+        yield
+        return
+    torch.set_num_threads(most)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _misnamed(cases: Iterable[Case]) -> list[str]:
