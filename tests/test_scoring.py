@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lesionseg.data.images import read_probability
-from lesionseg.data.labels import BINARY
+from lesionseg.data.labels import BINARY, Labels
 from lesionseg.errors import DataError, OutputError, RunError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY
 from lesionseg.helper import Crew
@@ -293,3 +293,30 @@ def test_helpers_give_the_same_files(run, cases, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "_MANY", 5)
     score(run, [*cases, photo])
     assert made[1]._helpers == []
+
+
+class ThreeClasses(RedChannel):
+    """Red is lesion, blue is border, the rest is skin."""
+
+    labels = Labels(("skin", "border", "lesion"), {"skin": "#000000", "border": "#e0e0c0", "lesion": "#800000"})
+
+    def infer_classes(self, batch):
+        red, blue = batch[..., 0] / np.float32(255), batch[..., 2] / np.float32(255)
+        return np.stack((1 - red - blue, blue, red), axis=1)
+
+
+def test_a_run_of_classes_is_compared_on_binary_masks(run, tmp_path):
+    case = make_case(tmp_path / "files", "both", columns_from(2, 6) * 255, columns_from(1, 7))
+    photo = np.asarray(Image.open(case.image)).copy()
+    # Half of a border on each side of the outline: just lesion.
+    photo[:, [1, 6], 2] = 255
+    photo[:, [0, 7], 2] = 250
+    Image.fromarray(photo).save(case.image)
+    row = rows_of(score(run, [case], predictor=ThreeClasses()))["both"]
+    assert (row["tp"], row["fp"], row["fn"]) == ("48", "0", "0")
+    # On the run's own masks, the border is no lesion.
+    palette = Image.fromarray(columns_from(2, 6).astype(np.uint8) * 2, "P")
+    palette.putpalette([0, 0, 0, 224, 224, 192, 128, 0, 0])
+    palette.save(case.mask)
+    row = rows_of(score(run, [case], predictor=ThreeClasses()))["both"]
+    assert (row["tp"], row["fp"], row["fn"]) == ("32", "0", "0")

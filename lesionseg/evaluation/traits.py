@@ -19,7 +19,15 @@ from lesionseg.evaluation.morphology import close_along, grow, grow_box, shrink
 from lesionseg.records import BoolMask, RgbImage
 
 __all__ = [
-    *("TRAIT_SIDE", "Parts", "Traits", "find_hair", "find_parts", "find_ruler", "photo_traits", "skin_angle", "to_lab"),
+    "TRAIT_SIDE",
+    "Parts",
+    "Traits",
+    "find_hair",
+    "find_parts",
+    "find_ruler",
+    "photo_traits",
+    "skin_angle",
+    "to_lab",
 ]
 
 TRAIT_SIDE = 384

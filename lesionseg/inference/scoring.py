@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from lesionseg.data.images import read_bytes, resize_mask
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
@@ -21,7 +23,7 @@ from lesionseg.evaluation.scoring import Scored, write_evaluation
 from lesionseg.helper import Crew
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
 from lesionseg.inference.predictor import Predictor, load_predictor
-from lesionseg.inference.stages import Decoded, decode, infer, overlapped
+from lesionseg.inference.stages import decode, infer, overlapped
 from lesionseg.records import THRESHOLD, Case, Probability
 
 __all__ = ["AT_MODEL_SIZE", "Ready", "Source", "evaluate_cases", "score_run"]
@@ -112,8 +114,13 @@ class _Model:
         return prepared
 
     def predict(self, ready: Ready) -> Probability:
-        decoded: Decoded = ready.given
-        return infer(decoded, self.predictor)
+        decoded, binary = ready.given
+        if not binary:
+            return infer(decoded, self.predictor)
+        weights = np.array(self.predictor.labels.outline_weights, np.float32)
+        classes = self.predictor.infer_classes(decoded.pixels[None])[0]
+        lesion: Probability = np.tensordot(weights, classes, 1).clip(0, 1)
+        return lesion
 
 
 def evaluate_cases(
@@ -265,9 +272,10 @@ def _is_plain(name: str) -> bool:
 
 def _prepare(case: Case, predictor: Predictor) -> Ready | list[str]:
     problems = []
-    decoded, truth = None, None
+    decoded, truth, binary = None, None, False
     try:
-        truth = predictor.labels.lesion(predictor.labels.read(case.mask)) if case.mask else None
+        if case.mask:
+            truth, binary = predictor.labels.read_lesion(case.mask)
     except ImageError as error:
         problems.append(f"{case.case_id}: {error.message}")
     try:
@@ -283,4 +291,4 @@ def _prepare(case: Case, predictor: Predictor) -> Ready | list[str]:
     if truth.shape != (decoded.height, decoded.width):
         sizes = f"{truth.shape[1]} x {truth.shape[0]}, the photo {decoded.width} x {decoded.height}"
         return [f"{case.case_id}: the mask is {sizes} ({case.mask})"]
-    return Ready(case, truth, decoded.data, decoded.width, decoded.height, decoded)
+    return Ready(case, truth, decoded.data, decoded.width, decoded.height, (decoded, binary))
