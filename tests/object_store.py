@@ -1,7 +1,9 @@
-"""An S3 server on this machine, for tests of addresses in place of paths; skipped where moto is not installed."""
+"""Object stores on this machine, for tests of addresses in place of paths; skipped where no server is installed."""
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,15 @@ from unittest.mock import patch
 import pytest
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}
+# Arrow keeps several connections open, each of which would wait for the others at a server without threads.
+_GOOGLE = """
+from http.server import ThreadingHTTPServer
+from gcp_storage_emulator import server
+server.server.HTTPServer = ThreadingHTTPServer
+running = server.create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+running.start()
+print(running._api._httpd.server_port, flush=True)
+"""
 
 
 @contextmanager
@@ -30,6 +41,20 @@ def bucket() -> Iterator[str]:
             yield "?" + "&".join(f"{key}={value}" for key, value in place.items())
     finally:
         server.stop()
+
+
+@contextmanager
+def google_bucket() -> Iterator[str]:
+    """As ``bucket``, by Google's protocol."""
+    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
+    # In a process of its own: Arrow holds Python's lock while it waits for an object's size.
+    with subprocess.Popen([sys.executable, "-c", _GOOGLE], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            port = int(server.stdout.readline())
+            yield f"?endpoint_override=127.0.0.1%3A{port}&scheme=http&retry_limit_seconds=5"
+        finally:
+            server.kill()
 
 
 def address(folder: str, options: str) -> str:

@@ -61,7 +61,7 @@ def test_the_layers_are_those_of_the_graph(trained):
 def test_relu6_is_part_of_the_layer_before(exported):
     trained = load_torch(exported[0], device="cpu")
     layers = integer_layers(trace(ExportModule(prepare(trained.model), BINARY), trained.height, trained.width))
-    assert len(layers) == 62 - 10
+    assert len(layers) == 62 - 9
     assert {(layer.low, layer.high) for layer in layers} == {
         (0, 6),
         (0, float("inf")),

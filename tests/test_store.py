@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from object_store import address, bucket
+from object_store import address, bucket, google_bucket
 
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.store import Store, open_store
@@ -20,7 +20,13 @@ def options() -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(params=["folder", "file address", "object store", "S3"])
+@pytest.fixture(scope="module")
+def google_options() -> Iterator[str]:
+    with google_bucket() as found:
+        yield found
+
+
+@pytest.fixture(params=["folder", "file address", "object store", "S3", "Google"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     (tmp_path / "in").mkdir()
     if request.param == "folder":
@@ -29,6 +35,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return open_store((tmp_path / "in").as_uri())
     if request.param == "S3":
         return open_store(address(tmp_path.name, request.getfixturevalue("options")))
+    if request.param == "Google":
+        options = request.getfixturevalue("google_options")
+        return open_store(f"gs://anonymous@bucket/{tmp_path.name}{options}")
     # What any file system of Arrow's does, an object store too.
     return Store("mock://in", str(tmp_path / "in"), pa_fs.LocalFileSystem())
 
