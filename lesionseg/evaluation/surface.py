@@ -70,7 +70,7 @@ def _distances(prediction: BoolMask, truth: BoolMask) -> tuple[NDArray[np.float6
     first, second = (np.argwhere(mask[box] & ~shrink(mask[box], 1)).astype(np.float64) for mask in (prediction, truth))
     there, back = KDTree(second, leafsize=32).query(first)[0], KDTree(first, leafsize=32).query(second)[0]
     # MONAI keeps float32.
-    return there.astype(np.float32).astype(np.float64), back.astype(np.float32).astype(np.float64)
+    return np.asarray(there, np.float32).astype(np.float64), np.asarray(back, np.float32).astype(np.float64)
 
 
 def boundary_iou(prediction: BoolMask, truth: BoolMask, band: float = BAND) -> float:
