@@ -100,6 +100,17 @@ class DataConfig(_Section):
     """Probability of drawing one or two of: ruler, dark corners, bubbles, sticker, highlights, ink; the mask stays."""
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of the exponent that brightness is raised to (gamma); 0 leaves it off."""
+    melanin: Annotated[float, Field(ge=0, le=3)] = 0.0
+    """Largest optical density of melanin over half of the pictures: 1 makes light skin tan, 2 brown, 3 nearly dark; 0
+    leaves it off."""
+    haze: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest part of the light that comes from everywhere, on three pictures of ten: low contrast; 0 leaves it off."""
+    noise: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Largest deviation in levels of a sensor's noise, on three pictures of ten; 0 leaves it off."""
+    distance: Annotated[float, Field(ge=1, le=8)] = 1.0
+    """How many times smaller three pictures of ten become at most, in more of their skin; 1 leaves it off."""
+    lens: _Probability = 0.0
+    """Probability of black around a round field of view, which ends the lesion, too."""
     cutout: _Probability = 0.0
     """Probability of hiding a rectangle of an eighth to a third of each side (arXiv:1708.04552); the mask stays."""
     workers: Annotated[int, Field(ge=0)] = 0

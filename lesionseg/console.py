@@ -209,12 +209,17 @@ def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
             files,
             *(f"{means[name][0]:.3f}" if means else "" for name in ("dice", "iou")),
             str(scores.get("photos", "")),
-            _plain(str(facts["about"].get("speed", ""))),
+            _plain(_speed(facts)),
         )
     if not table.rows:
         return Text("This copy of lesionseg ships no model; 'lesionseg train' makes one of your own photos.")
     said = "MB: int8 (which predict runs and was scored) / float16. More: --card"
     return Group(table, Text(said, "dim"))
+
+
+def _speed(facts: Mapping[str, Any]) -> str:
+    measured = facts.get("measured", {}).get("speed")
+    return str(facts["about"].get("speed", f"{measured['ms']:.1f} ms" if measured else ""))
 
 
 def catalogue_table(datasets: Iterable[Dataset]) -> RenderableType:

@@ -337,3 +337,36 @@ def test_what_is_no_photo_is_refused() -> None:
     # Safari opens it.
     assert sniffed(b"\0\0\0\x20ftypheic" + bytes(100)) == [{"format": "HEIC", "size": None, "reason": ""}]
     assert "512 MB" in sniffed(bare_png(30, 20), length=600_000_000)[0]["reason"]
+
+
+FRAME = {"format": "I420", "rotation": 0, "flip": False, "displayWidth": 640, "displayHeight": 480}
+SQUARE = {"width": 480, "height": 480}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_plain"),
+    [
+        ({}, True),
+        ({"visibleRect": {"width": 960, "height": 720}}, True),
+        ({"visibleRect": SQUARE}, False),
+        ({"format": None}, False),
+        ({"format": "BGRX"}, False),
+        ({"rotation": 90}, False),
+        ({"flip": True}, False),
+        ({"knows": False}, False),
+    ],
+    ids=str,
+)
+def test_which_frames_are_copied(changes: dict[str, object], is_plain: bool) -> None:
+    frame = FRAME | {"visibleRect": {"width": 640, "height": 480}, "knows": True} | changes
+    found = run_script(
+        """
+        const { isPlain } = await load("camera.js");
+        const { frame } = values;
+        const { width, height } = frame.visibleRect;
+        frame.allocationSize = ({ format }) => (frame.knows && format === "RGBA" ? 4 : 1.5) * width * height;
+        return isPlain(frame);
+        """,
+        frame=frame,
+    )
+    assert found is is_plain

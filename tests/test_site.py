@@ -12,6 +12,7 @@ from lesionseg import RESEARCH_USE
 from lesionseg.app.site import check_photo, default_model, find_file, make_site, write_site
 from lesionseg.errors import ConfigError, LesionsegError, OutputError, RunError
 from lesionseg.inference.onnx_predictor import load_onnx
+from lesionseg.shipped_models import shipped_models
 
 
 @pytest.fixture
@@ -113,3 +114,10 @@ def test_the_lightest_model_is_the_default(shipped: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(shipped_models, "_FOLDER", tmp_path)
     assert default_model() == "lesionseg-lite"
     assert find_file(default_model()) == tmp_path / "lesionseg-lite" / "model-int8.onnx"
+
+
+@pytest.mark.skipif("lesionseg-lite" not in shipped_models(), reason="this copy ships no model for phones")
+def test_models_that_ship_are_small() -> None:
+    sizes = {name: find_file(name).stat().st_size for name in shipped_models()}
+    assert sizes["lesionseg-lite"] < 1_500_000
+    assert max(sizes.values()) < 4_000_000

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lesionseg.config import DataConfig
+from lesionseg.config import DataConfig, load_config
 from lesionseg.data.transforms import Augmentation, augmentation
 from lesionseg.errors import ConfigError
+from lesionseg.training.features import require_cacheable
 
 SIDE = 32
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE].astype(np.uint8)
@@ -183,9 +184,19 @@ def test_inputs_are_left_as_they_were() -> None:
     assert np.array_equal(mask, MASK)
 
 
-LOOKS = {"illumination": 0.3, "blur": 3.0, "hair": 1.0, "cutout": 1.0, "artefacts": 1.0, "contrast": 0.5}
-OFTEN = {"blur": (1, 14), "contrast": (4, 16)}
-"""Of twenty pictures, three of ten are blurred and half get another contrast; the others are changed every time."""
+LOOKS = {
+    "illumination": 0.3,
+    "blur": 3.0,
+    "hair": 1.0,
+    "cutout": 1.0,
+    "artefacts": 1.0,
+    "contrast": 0.5,
+    "melanin": 2.0,
+    "haze": 0.9,
+    "noise": 20.0,
+}
+OFTEN = {**dict.fromkeys(("blur", "haze", "noise"), (1, 14)), **dict.fromkeys(("contrast", "melanin"), (4, 16))}
+"""Of twenty pictures, about three of ten are blurred, hazy or noisy, and half get another contrast or skin."""
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -197,6 +208,47 @@ def test_looks_change_the_image_alone(name: str) -> None:
         changed += not torch.equal(item["image"], torch.from_numpy(IMAGE))
     least, most = OFTEN.get(name, (20, 20))
     assert least <= changed <= most
+
+
+def test_distance_makes_image_and_mask_smaller_together() -> None:
+    skin, lesion = np.uint8(200), np.uint8(60)
+    mask = (np.hypot(ROWS - 16.0, COLUMNS - 16.0) < 8)[None].astype(np.uint8)
+    image = np.repeat(np.where(mask == 1, lesion, skin), 3, axis=0)
+    parts = []
+    for index in range(60):
+        item = build(distance=3.0)(image, mask, 0, index)
+        assert set(item["mask"].unique().tolist()) == {0, 1}
+        assert (item["image"][0].float()[item["mask"][0] == 1].mean() < 130).item()
+        parts.append(float(item["mask"].sum() / mask.sum()))
+    assert 5 <= sum(part < 0.95 for part in parts) <= 30
+    assert 0.08 < min(parts) < 0.3
+
+
+def test_lens_ends_image_and_mask() -> None:
+    full, skin = np.ones((1, SIDE, SIDE), np.uint8), np.full((3, SIDE, SIDE), 200, np.uint8)
+    for index in range(10):
+        item = build(lens=1.0)(skin, full, 0, index)
+        assert (item["image"][:, 0, 0] < 100).all()
+        assert 0.4 < float(item["mask"].float().mean()) < 0.95
+        apart = (item["image"][0] > 115) != item["mask"][0].bool()
+        assert float(apart.float().mean()) < 0.03
+
+
+@pytest.mark.parametrize("several", [{"trimap": 2.0}, {"classes": {"skin": 0, "mole": 1, "naevus": 2}}])
+@pytest.mark.parametrize("option", [{"distance": 2.0}, {"lens": 0.5}])
+def test_retaken_pictures_need_binary_masks(several: dict[str, Any], option: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.distance=.* and data\.lens=.* need binary masks") as caught:
+        build(**several, **option)
+    assert "data.lens=0" in caught.value.fix
+
+
+def test_every_augmentation_besides_flips_refuses_kept_features() -> None:
+    augmentations = {"rotate90": 0.1, "rotate": 5, "scale": 0.1, "shift": 0.1, "brightness": 0.1, "colour": 0.1}
+    augmentations |= {**LOOKS, "distance": 2.0, "lens": 0.1}
+    for key, value in augmentations.items():
+        config = {"data": {"manifest": "x", key: value}, "optim": {"encoder_lr": 0}}
+        with pytest.raises(ConfigError, match=rf"data\.{key}="):
+            require_cacheable(load_config(config))
 
 
 def test_shift_moves_both_by_at_most_its_part() -> None:

@@ -25,6 +25,7 @@ from scipy import ndimage
 from skimage.color import lab2rgb
 
 from lesionseg.data.artefacts import ARTEFACTS, LUMA, Field, cells, illuminate, noise, photograph, smoothstep, unit
+from lesionseg.data.retaken import MELANIN
 from lesionseg.errors import OutputError
 from lesionseg.records import BoolMask, Pair
 
@@ -35,9 +36,8 @@ _MIN_SIDE = 32
 _ITA = {1: (55, 75), 2: (41, 55), 3: (28, 41), 4: (10, 28), 5: (-30, 10), 6: (-55, -30)}
 _SKIN_WEIGHTS = (0.22, 0.26, 0.20, 0.14, 0.10, 0.08)
 _COLOURS = {"dark": 0.3, "regression": 0.25, "red": 0.25, "veil": 0.14}
-_MELANIN = np.array([0.43, 0.76, 1.25], np.float32)
 _HAEMOGLOBIN = np.array([0.08, 1.0, 0.85], np.float32)
-"""Relative absorption in R, G, B: melanin falls steadily with wavelength, haemoglobin peaks in green."""
+"""Relative absorption in R, G, B: haemoglobin peaks in green."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ def _lesion(plan: CasePlan, light: Field, depth: Field, angle: Field, rng: np.ra
             blood = blood + np.float32(rng.uniform(0.1, 0.5)) * area
         else:
             veil = np.float32(rng.uniform(0.3, 0.8)) * area * smoothstep(0.2, 2.0, melanin)
-    absorbed = melanin[..., None] * _MELANIN + np.maximum(blood, 0)[..., None] * _HAEMOGLOBIN
+    absorbed = melanin[..., None] * MELANIN + np.maximum(blood, 0)[..., None] * _HAEMOGLOBIN
     result: Field = light * np.exp(-absorbed)
     # The veil is a haze over deep pigment, always darker than the skin.
     bluish = (light @ LUMA)[..., None] * np.array([0.34, 0.39, 0.47], np.float32)
@@ -265,7 +265,7 @@ def _skin(plan: CasePlan, shape: tuple[int, int], rng: np.random.Generator) -> F
         blood += np.float32(rng.uniform(0.05, 0.3)) * vessels * smoothstep(0.0, 1.5, noise(rng, shape, 60 * scale))
     pores = smoothstep(2.2, 3.2, noise(rng, shape, rng.uniform(1.5, 3.0) * scale))
     melanin += np.float32(rng.uniform(-0.12, 0.15)) * pores
-    absorbed = melanin[..., None] * _MELANIN + blood[..., None] * _HAEMOGLOBIN
+    absorbed = melanin[..., None] * MELANIN + blood[..., None] * _HAEMOGLOBIN
     result: Field = _skin_colour(plan, rng) * np.exp(-absorbed)
     return result
 

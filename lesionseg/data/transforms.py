@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from lesionseg.config import DataConfig
 from lesionseg.data.artefacts import ARTEFACTS, Field, draw_hair
+from lesionseg.data.retaken import from_afar, through_haze, through_lens, under_melanin
 from lesionseg.errors import ConfigError
-from lesionseg.records import BoolMask
+from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["Augmentation", "RandArtefactsd", "RandHaird", "augmentation"]
+__all__ = ["Augmentation", "RandArtefactsd", "RandLightd", "RandRetakend", "augmentation"]
 
 _KEYS = ("image", "mask")
 _OTHER_ARTEFACTS = tuple(name for name in ARTEFACTS if name != "hair")
@@ -56,23 +57,6 @@ class Augmentation:
         return {key: torch.as_tensor(np.ascontiguousarray(item[key])) for key in _KEYS}
 
 
-class RandHaird(MapTransform, Randomizable):  # type: ignore[misc]
-    """Draws hair over a picture, ``uint8 or float 3 H W`` in [0, 255], with probability ``prob``."""
-
-    def __init__(self, keys: str, prob: float) -> None:
-        super().__init__(keys)
-        self.prob = prob
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """See the class."""
-        item = dict(data)
-        for key in self.keys:
-            if self.R.random() < self.prob:
-                rng = np.random.default_rng(self.R.randint(2**31))
-                item[key] = _in_linear_light(item[key], partial(draw_hair, rng=rng))
-        return item
-
-
 class RandArtefactsd(MapTransform, Randomizable):  # type: ignore[misc]
     """Draws one or two artefacts other than hair over a picture, ``uint8 or float 3 H W`` in [0, 255], with probability
     ``prob``; ``mask`` (``1 H W``, lesion where it is not 0) says what they keep clear of.
@@ -101,6 +85,72 @@ def _some_artefacts(light: Field, mask: BoolMask, rng: np.random.Generator) -> F
     return light
 
 
+class RandLightd(MapTransform, Randomizable):  # type: ignore[misc]
+    """Changes the light of a picture, ``uint8 or float 3 H W`` in [0, 255], with probability ``prob``.
+
+    ``draw`` takes linear light, ``float32 H W 3`` in [0, 1], and the generator of its random numbers as ``rng``.
+    """
+
+    def __init__(self, keys: str, draw: Callable[..., Field], prob: float) -> None:
+        super().__init__(keys)
+        self.draw, self.prob = draw, prob
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        item = dict(data)
+        for key in self.keys:
+            if self.R.random() < self.prob:
+                rng = np.random.default_rng(self.R.randint(2**31))
+                item[key] = _in_linear_light(item[key], partial(self.draw, rng=rng))
+        return item
+
+
+class RandRetakend(MapTransform, Randomizable):  # type: ignore[misc]
+    """Takes picture and mask anew together, with probability ``prob``.
+
+    ``take`` has the photo, ``uint8 H W 3``, the mask, ``bool H W``, and the generator of its random numbers.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        mask: str,
+        take: Callable[[RgbImage, BoolMask, np.random.Generator], tuple[RgbImage, BoolMask]],
+        prob: float,
+    ) -> None:
+        super().__init__((image, mask))
+        self.take, self.prob = take, prob
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        item = dict(data)
+        if self.R.random() < self.prob:
+            rng = np.random.default_rng(self.R.randint(2**31))
+            image, mask = (np.asarray(item[key]) for key in self.keys)
+            photo = image.clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0)
+            photo, found = self.take(photo, mask[0] > 0, rng)
+            item[self.keys[0]] = np.ascontiguousarray(photo.transpose(2, 0, 1))
+            item[self.keys[1]] = found[None].astype(mask.dtype)
+        return item
+
+
+def _darker_skin(light: Field, rng: np.random.Generator, most: float) -> Field:
+    return under_melanin(light, rng.uniform(0, most), rng.uniform(0, 1))
+
+
+def _hazy(light: Field, rng: np.random.Generator, most: float) -> Field:
+    return through_haze(light, rng.uniform(0, most))
+
+
+def _farther(photo: RgbImage, mask: BoolMask, rng: np.random.Generator, most: float) -> tuple[RgbImage, BoolMask]:
+    return from_afar(photo, mask, rng.uniform(1, most), (rng.random(), rng.random()))
+
+
+def _round(photo: RgbImage, mask: BoolMask, rng: np.random.Generator) -> tuple[RgbImage, BoolMask]:
+    centre = rng.normal(0.5, 0.04), rng.normal(0.5, 0.04)
+    return through_lens(photo, mask, rng.uniform(0.4, 0.6), centre, int(rng.integers(0, 30)))
+
+
 def _in_linear_light(image: Any, draw: Callable[[Field], Field]) -> NDArray[np.uint8]:
     photo = np.asarray(image, np.float32).transpose(1, 2, 0) / np.float32(255)
     # Squaring is close enough to linear light for what is drawn.
@@ -112,9 +162,10 @@ def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
     """The training augmentation that a config asks for; None where it asks for none.
 
     Raises:
-        ConfigError: turns by 90 degrees are asked for on inputs that are not square.
+        ConfigError: turns by 90 degrees are asked for on inputs that are not square, or another distance or a round
+            field of view on masks of several classes.
     """
-    steps = [*_moves(config), *_looks(config)]
+    steps = [*_moves(config), *_scene(config), *_camera(config)]
     if not steps:
         return None
     # MONAI's dropout, affine and intensity transforms compute in float.
@@ -145,15 +196,32 @@ def _moves(config: DataConfig) -> Iterator[Any]:
             mode=("bilinear", "nearest"),
             padding_mode="reflection",
         )
+    if (config.distance > 1 or config.lens) and len(config.class_names) > 1:
+        raise ConfigError(
+            f"data.distance={config.distance:g} and data.lens={config.lens:g} need binary masks",
+            fix="set data.distance=1 and data.lens=0, or leave out data.classes and data.trimap",
+        )
+    if config.distance > 1:
+        yield RandRetakend(*_KEYS, partial(_farther, most=config.distance), prob=0.3)
+    if config.lens:
+        yield RandRetakend(*_KEYS, _round, prob=config.lens)
 
 
-def _looks(config: DataConfig) -> Iterator[Any]:
-    """What changes the image alone."""
-    height, width = config.image_size
+def _scene(config: DataConfig) -> Iterator[Any]:
+    """What lies before the lens; like ``_camera``, it changes the image alone."""
+    if config.melanin:
+        yield RandLightd("image", partial(_darker_skin, most=config.melanin), prob=0.5)
+    if config.haze:
+        yield RandLightd("image", partial(_hazy, most=config.haze), prob=0.3)
     if config.hair:
-        yield RandHaird("image", config.hair)
+        yield RandLightd("image", draw_hair, config.hair)
     if config.artefacts:
         yield RandArtefactsd("image", "mask", config.artefacts)
+
+
+def _camera(config: DataConfig) -> Iterator[Any]:
+    """What the lamp, the lens and the sensor do."""
+    height, width = config.image_size
     if config.brightness:
         yield mt.RandScaleIntensityd("image", factors=config.brightness, prob=1.0)
     if config.colour:
@@ -167,6 +235,8 @@ def _looks(config: DataConfig) -> Iterator[Any]:
     if config.blur:
         sigma = (0.1, max(config.blur, 0.1))
         yield mt.RandGaussianSmoothd("image", sigma_x=sigma, sigma_y=sigma, prob=0.3)
+    if config.noise:
+        yield mt.RandGaussianNoised("image", std=config.noise, prob=0.3)
     if config.cutout:
         yield mt.RandCoarseDropoutd(
             "image",

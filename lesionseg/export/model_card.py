@@ -5,15 +5,16 @@ After Mitchell et al. 2019, "Model cards for model reporting", arXiv:1810.03993.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from lesionseg import RESEARCH_USE
 from lesionseg.evaluation.cards import LIMITS, USE
 from lesionseg.evaluation.subgroups import FEW, SKIN_TONES
+from lesionseg.export.measured import measured_sections, speed, table
 
-__all__ = ["ABOUT", "model_card"]
+__all__ = ["ABOUT", "interval", "model_card", "skin_tones"]
 
 ABOUT = {
     "summary": "What it is",
@@ -42,7 +43,8 @@ def model_card(facts: Facts) -> str:
         ("Use", [USE]),
         ("Scores", _scores(facts["scores"])),
         ("By subgroup", _subgroups(facts["scores"])),
-        ("Skin tones", [_tones(facts["scores"])]),
+        ("Skin tones", [skin_tones(facts["scores"])]),
+        *measured_sections(facts),
         ("What to expect of a mask", [_quality(facts["quality"])]),
         ("Training and data", _training(facts)),
         ("Limits", [" ".join((LIMITS, _about(facts, "limits", "")))]),
@@ -59,11 +61,6 @@ def _about(facts: Facts, key: str, otherwise: str = _UNTOLD) -> str:
     return " ".join(str(facts["about"].get(key, otherwise)).split())
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", " ") for cell in line) + " |" for line in lines]
-
-
 def _what(facts: Facts) -> list[str]:
     height, width = facts["image_size"]
     cost = facts["cost"]
@@ -74,13 +71,14 @@ def _what(facts: Facts) -> list[str]:
         ("output", f"probability of lesion; lesion from {facts['threshold']:g} on"),
         ("parameters", f"{cost['parameters']:,}"),
         ("multiplications with addition", f"{cost['macs'] / 1e9:.2f} GMAC for a photo"),
-        *([("speed", _about(facts, "speed"))] if "speed" in facts["about"] else []),
+        *([("speed", told_speed)] if (told_speed := _about(facts, "speed", speed(facts))) else []),
         ("int8", facts["checked"]),
     ]
-    return [*(line for text in told for line in (text, "")), *_table(("", ""), rows)]
+    return [*(line for text in told for line in (text, "")), *table(("", ""), rows)]
 
 
-def _interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float]) -> str:
+    """A mean with the ends of its interval."""
     mean, low, high = values
     return f"{mean:.3f} ({low:.3f}–{high:.3f})"
 
@@ -90,13 +88,13 @@ def _scores(scores: Facts | None) -> list[str]:
         return ["Not scored: its manifest has no test photos with masks."]
     means = scores["means"]
     names = list(next(iter(means.values())))
-    rows = [(name.replace("_", " "), *(_interval(form[name]) for form in means.values())) for name in names]
+    rows = [(name.replace("_", " "), *(interval(form[name]) for form in means.values())) for name in names]
     said = (
         f"{scores['photos']} photos of the split {scores['split']}, none of which took part in the training, at their "
         f"own size, threshold {scores['threshold']:g}; means of per-image values with 95 % bootstrap intervals. "
         "`int8` is what `predict` runs."
     )
-    return [said, "", *_table(("", *means), rows)]
+    return [said, "", *table(("", *means), rows)]
 
 
 def _subgroups(scores: Facts | None) -> list[str]:
@@ -107,16 +105,17 @@ def _subgroups(scores: Facts | None) -> list[str]:
     rows = []
     for attribute, members in groupby(scores["subgroups"], key=lambda row: row["attribute"]):
         for place, row in enumerate(members):
-            interval = _interval((row["dice"], row["low"], row["high"]))
+            values = interval((row["dice"], row["low"], row["high"]))
             count = f"{row['n']}" + (" *" if row["few"] else "")
-            rows.append(("" if place else attribute, row["subgroup"], count, interval))
+            rows.append(("" if place else attribute, row["subgroup"], count, values))
     said = (
         "Traits of the photos (skin tone, hair, ruler) are estimated from their pixels by simple detectors; no labels."
     )
-    return [said, "", *_table(("", "", "photos", f"Dice ({form})"), rows), "", f"\\* {few}"]
+    return [said, "", *table(("", "", "photos", f"Dice ({form})"), rows), "", f"\\* {few}"]
 
 
-def _tones(scores: Facts | None) -> str:
+def skin_tones(scores: Facts | None) -> str:
+    """How many of the scored photos show darker skin, and which tones none shows."""
     found = {row["subgroup"]: row["n"] for row in (scores or {}).get("subgroups", ()) if row["attribute"] == _TONES}
     if not found:
         return "Not known: no test photos were scored, or all are of one tone. Do not rely on the masks on dark skin."
@@ -162,7 +161,7 @@ def _training(facts: Facts) -> list[str]:
         ("licence of the data", _about(facts, "data_licence")),
         ("manifest", f"SHA-256 {training['manifest_sha256']}"),
     ]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _licence(facts: Facts) -> list[str]:
@@ -172,4 +171,4 @@ def _licence(facts: Facts) -> list[str]:
 
 def _files(facts: Facts) -> list[str]:
     rows = [(f"`{name}`", f"{file['bytes'] / 1e6:.1f} MB", file["sha256"]) for name, file in facts["files"].items()]
-    return _table(("", "", "SHA-256"), rows)
+    return table(("", "", "SHA-256"), rows)

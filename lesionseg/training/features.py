@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lesionseg.config import RunConfig
+from lesionseg.config import DataConfig, RunConfig
 from lesionseg.data.loader import PairDataset
 from lesionseg.errors import ConfigError, ResourceError
 from lesionseg.models import Encoder
@@ -22,7 +22,10 @@ _PREFIX = "feature."
 _BATCH = 16
 # Where each pixel of a 2 x 2 picture ends up tells which flips were drawn.
 _MARKER = np.array([[[0, 1], [2, 3]]], np.uint8)
-_FIXED = ("rotate90", "rotate", "scale", "shift", "brightness", "colour", "illumination", "blur", "hair", "cutout")
+_FIXED = (
+    *("rotate90", "rotate", "scale", "shift", "distance", "lens", "brightness", "colour", "contrast", "illumination"),
+    *("blur", "noise", "melanin", "haze", "hair", "artefacts", "cutout"),
+)
 
 
 def require_cacheable(config: RunConfig) -> None:
@@ -32,13 +35,17 @@ def require_cacheable(config: RunConfig) -> None:
         ConfigError: the encoder is trained, or naming each augmentation besides flips.
     """
     problems = [] if config.optim.frozen else [f"optim.encoder_lr={config.optim.encoder_lr:g}: the encoder changes"]
-    problems += [f"data.{key}={value:g}" for key in _FIXED if (value := getattr(config.data, key))]
+    problems += [f"data.{key}={value:g}" for key in _FIXED if (value := getattr(config.data, key)) != _off(key)]
     if problems:
         raise ConfigError(
             "loop.cache_features=true keeps the features of pictures that stay the same or are flipped",
             problems=problems,
-            fix="set these to 0, or loop.cache_features=false",
+            fix="leave these out, or set loop.cache_features=false",
         )
+
+
+def _off(key: str) -> Any:
+    return DataConfig.model_fields[key].default
 
 
 class FeatureDataset(PairDataset):

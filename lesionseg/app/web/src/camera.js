@@ -1,6 +1,6 @@
 // The camera, and the loop that sends its frames through the model one after the other.
 
-const LIVE_SIDE = 640; // Longest side of a live frame, in pixels.
+const LIVE_SIDE = 640; // Longest side of a live frame where the browser shrinks it, in pixels.
 const WANTED = { width: { ideal: 1920 }, height: { ideal: 1440 } };
 
 /** What went wrong with a camera, in words for the user. */
@@ -12,6 +12,22 @@ export function cameraProblem(error) {
     NotReadableError: "The camera is in use by another program.",
   };
   return known[error.name] ?? `The camera did not start (${error.message}).`;
+}
+
+/**
+ * Whether `copyTo` gives the pixels as they are to be seen, as RGBA: browsers that do not know this wish give their own order
+ * of bytes, and none turns, mirrors or stretches.
+ * @param {VideoFrame} frame
+ */
+export function isPlain(frame) {
+  if (!frame.format || frame.format.startsWith("BGR") || frame.rotation || frame.flip) return false;
+  const { width, height } = frame.visibleRect; // Of another size than what is shown, where the browser shrinks a camera's picture.
+  if (Math.abs(frame.displayWidth / frame.displayHeight / (width / height) - 1) > 0.01) return false;
+  try {
+    return frame.allocationSize({ format: "RGBA" }) === 4 * width * height;
+  } catch {
+    return false;
+  }
 }
 
 export class Camera {
@@ -31,7 +47,10 @@ export class Camera {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...choice } });
     this.close();
     this.video.srcObject = stream;
-    await this.video.play();
+    await this.video.play().catch((error) => {
+      // Closed, or turned again, before the first picture came.
+      if (this.video.srcObject === stream) throw error;
+    });
   }
 
   close() {
@@ -62,7 +81,7 @@ export class Camera {
   }
 
   /**
-   * @param {(frame: ImageBitmap) => Promise<void>} use gets the next frame when it is done with the last
+   * @param {(frame: VideoFrame | ImageBitmap) => Promise<void>} use gets the next frame when it is done with the last
    * @returns {Promise<void>} when the camera is closed
    */
   async run(use) {
@@ -72,12 +91,23 @@ export class Camera {
     while (isOn()) {
       // Also rests while the page is hidden.
       await new Promise(requestAnimationFrame);
-      const { videoWidth, videoHeight, readyState } = this.video;
+      const { videoWidth, readyState } = this.video;
       if (!isOn() || readyState < HTMLMediaElement.HAVE_CURRENT_DATA || !videoWidth) continue;
-      const scale = Math.min(1, LIVE_SIDE / Math.max(videoWidth, videoHeight));
-      const size = { resizeWidth: Math.round(videoWidth * scale), resizeHeight: Math.round(videoHeight * scale) };
-      await use(await createImageBitmap(this.video, { ...size, resizeQuality: "medium" }));
+      await use(await this.#frame());
     }
+  }
+
+  /** What the video shows now: its own pixels where that is possible, else shrunk by the browser. */
+  async #frame() {
+    if ("VideoFrame" in globalThis) {
+      const frame = new VideoFrame(this.video);
+      if (isPlain(frame)) return frame;
+      frame.close();
+    }
+    const { videoWidth, videoHeight } = this.video;
+    const scale = Math.min(1, LIVE_SIDE / Math.max(videoWidth, videoHeight));
+    const size = { resizeWidth: Math.round(videoWidth * scale), resizeHeight: Math.round(videoHeight * scale) };
+    return createImageBitmap(this.video, { ...size, resizeQuality: "medium" });
   }
 }
 

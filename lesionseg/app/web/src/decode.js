@@ -54,32 +54,6 @@ export function fit(bitmap, { width, height }, isJpeg) {
   return fitter.finish();
 }
 
-let eye = null;
-let seen = null;
-
-/**
- * One of many live frames, shrunk by the canvas: the model hardly sees the difference, and what is read back is a sixth of the
- * frame. Nothing else is made anew, for such arrays pile up by the hundred before they are collected.
- * @returns {Uint8Array} `height x width x 3`, RGB; the next frame is written over it
- */
-export function fitLive(bitmap, { width, height }) {
-  if (eye?.width !== width || eye.height !== height) {
-    eye = new OffscreenCanvas(width, height);
-    seen = new Uint8Array(3 * width * height);
-  }
-  const context = eye.getContext("2d", { willReadFrequently: true });
-  context.globalCompositeOperation = "copy";
-  context.imageSmoothingQuality = "medium";
-  context.drawImage(bitmap, 0, 0, width, height);
-  const { data } = context.getImageData(0, 0, width, height);
-  for (let from = 0, to = 0; from < data.length; from += 4) {
-    seen[to++] = data[from];
-    seen[to++] = data[from + 1];
-    seen[to++] = data[from + 2];
-  }
-  return seen;
-}
-
 /**
  * The photo on a canvas whose longer side has `least` to `most` pixels.
  * @param {OffscreenCanvas} [canvas] to be used again

@@ -130,21 +130,24 @@ function present(photo, bitmap, measures) {
 
 async function openCamera(start) {
   if (!loaded) return;
+  let cameras;
   try {
     await start();
+    cameras = await camera.count();
   } catch (error) {
     camera.close();
     gallery.choose(null);
     return problem("No camera", cameraProblem(error));
   }
+  if (!camera.isOpen) return; // Closed meanwhile.
   gallery.choose(null);
   $("#busy").hidden = true;
-  $("[data-do=turn]").hidden = (await camera.count()) < 2;
+  $("[data-do=turn]").hidden = cameras < 2;
   const pace = new Pace();
   stage("picture");
   $("[data-do=take]").focus();
   await camera.run(async (frame) => {
-    const { bitmap, fraction, ms } = await engine.ask("frame", { bitmap: frame, look }, [frame]);
+    const { bitmap, fraction, ms } = await engine.ask("frame", { frame, look }, [frame]);
     if (!camera.isOpen) return bitmap.close();
     $("#pace").textContent = `${Math.round(ms)} ms · ${pace.tick().toFixed(0)} fps · ${percent(fraction)}`;
     paint(bitmap, "Live picture of the camera");

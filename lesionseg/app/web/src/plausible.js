@@ -13,12 +13,17 @@ const [CORE_DOWN, CORE_ACROSS] = [
   [5, 11],
 ];
 
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-const share = (values, is) => values.reduce((count, value) => count + Number(is(value)), 0) / values.length;
+function mean(values) {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+}
 
 function deviation(values) {
   const middle = mean(values);
-  return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / values.length);
+  let sum = 0;
+  for (const value of values) sum += (value - middle) * (value - middle);
+  return Math.sqrt(sum / values.length);
 }
 
 function median(values) {
@@ -27,19 +32,31 @@ function median(values) {
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
+/** The values at places that count; all where next to none do: a black picture has properties, too. */
+function pick(values, counts) {
+  const found = new Float64Array(values.length);
+  let size = 0;
+  for (let i = 0; i < values.length; i++) if (counts[i]) found[size++] = values[i];
+  return size < FEWEST ? values : found.subarray(0, size);
+}
+
 /** Means of whole blocks, to about 96 rows: models differ in size. */
 function shrink(pixels, width, height) {
   const block = Math.max(1, Math.floor(height / ROWS + 0.5));
   const [columns, rows] = [Math.floor(width / block), Math.floor(height / block)];
-  const found = [0, 1, 2].map(() => new Float64Array(columns * rows));
+  const [r, g, b] = [0, 1, 2].map(() => new Float64Array(columns * rows));
   for (let y = 0; y < rows * block; y++) {
-    for (let x = 0; x < columns * block; x++) {
-      const cell = Math.floor(y / block) * columns + Math.floor(x / block);
-      for (let c = 0; c < 3; c++) found[c][cell] += pixels[3 * (y * width + x) + c];
+    const row = Math.floor(y / block) * columns;
+    for (let column = 0, at = 3 * y * width; column < columns; column++) {
+      for (let x = 0; x < block; x++, at += 3) {
+        r[row + column] += pixels[at];
+        g[row + column] += pixels[at + 1];
+        b[row + column] += pixels[at + 2];
+      }
     }
   }
-  for (const channel of found) channel.forEach((sum, i) => (channel[i] = sum / block ** 2));
-  return { columns, rows, channels: found };
+  for (const channel of [r, g, b]) for (let i = 0; i < channel.length; i++) channel[i] /= block * block;
+  return { columns, rows, r, g, b };
 }
 
 /** The share of pixels, black ones aside, that are exactly like their left neighbour. */
@@ -47,40 +64,45 @@ function flat(pixels, width, height) {
   let same = 0;
   for (let y = 0; y < height; y++) {
     for (let at = 3 * (y * width + 1), end = 3 * (y + 1) * width; at < end; at += 3) {
-      const [red, green, blue] = [pixels[at], pixels[at + 1], pixels[at + 2]];
-      if (red !== pixels[at - 3] || green !== pixels[at - 2] || blue !== pixels[at - 1]) continue;
-      same += Math.max(red, green, blue) >= BLACK;
+      if (pixels[at] !== pixels[at - 3] || pixels[at + 1] !== pixels[at - 2] || pixels[at + 2] !== pixels[at - 1]) continue;
+      if (pixels[at] >= BLACK || pixels[at + 1] >= BLACK || pixels[at + 2] >= BLACK) same++;
     }
   }
   return same / (height * (width - 1));
 }
 
-/** All of it where there is next to nothing: a black picture has properties, too. */
-const enough = (all, is) => {
-  const found = all.filter(is);
-  return found.length < FEWEST ? all : found;
-};
-
-/** Contrast with the right and with the lower neighbour; the last row and column have none. */
-function edges(depth, seen, columns, rows) {
-  const found = [];
-  for (let y = 0; y < rows - 1; y++) {
-    for (let x = 0; x < columns - 1; x++) {
+/** Contrast with the right and with the lower neighbour, and both; the last row and column have none. */
+function edges(depth, columns, rows) {
+  const size = (columns - 1) * (rows - 1);
+  const [right, below, both] = [0, 1, 2].map(() => new Float64Array(size));
+  for (let y = 0, i = 0; y < rows - 1; y++) {
+    for (let x = 0; x < columns - 1; x++, i++) {
       const at = y * columns + x;
-      const [right, below] = [Math.abs(depth[at + 1] - depth[at]), Math.abs(depth[at + columns] - depth[at])];
-      found.push({ right, below, isSeen: Boolean(seen[at] && seen[at + columns] && seen[at + 1]) });
+      right[i] = Math.abs(depth[at + 1] - depth[at]);
+      below[i] = Math.abs(depth[at + columns] - depth[at]);
+      both[i] = Math.sqrt(right[i] * right[i] + below[i] * below[i]);
     }
+  }
+  return { right, below, both };
+}
+
+/** 1 where a place counts and those to the right and below do, too. */
+function withNeighbours(counts, columns, rows) {
+  const found = new Uint8Array((columns - 1) * (rows - 1));
+  for (let y = 0, i = 0; y < rows - 1; y++) {
+    for (let at = y * columns; at < (y + 1) * columns - 1; at++) found[i++] = counts[at] & counts[at + 1] & counts[at + columns];
   }
   return found;
 }
 
 /** The share of all contrast that runs along rows or columns. */
-function straight(found) {
+function straight({ right, below }, counts) {
+  const [across, down] = [pick(right, counts), pick(below, counts)];
   let [along, all] = [0, 0];
-  for (const { right, below } of enough(found, ({ isSeen }) => isSeen)) {
-    const most = Math.max(right, below);
-    all += most ** 2;
-    if (Math.min(right, below) < 0.2 * most) along += most ** 2;
+  for (let i = 0; i < across.length; i++) {
+    const most = Math.max(across[i], down[i]);
+    all += most * most;
+    if (Math.min(across[i], down[i]) < 0.2 * most) along += most * most;
   }
   return along / (all + 1e-6);
 }
@@ -101,23 +123,24 @@ function cells(values, columns, rows) {
 }
 
 /** The contrast of neighbours in the cells: what a quarter of them stay below, and what three quarters do. */
-function texture(found, columns, rows) {
-  const known = cells(found.map(({ isSeen }) => Number(isSeen)), columns - 1, rows - 1);
-  const contrasts = cells(found.map(({ right, below }) => Math.hypot(right, below)), columns - 1, rows - 1);
-  const used = enough([...contrasts.keys()], (cell) => known[cell] > MOST).map((cell) => contrasts[cell]);
-  const sorted = Float64Array.from(used).sort();
+function texture({ both }, lit, columns, rows) {
+  const known = cells(lit, columns - 1, rows - 1).map((part) => part > MOST);
+  const sorted = Float64Array.from(pick(cells(both, columns - 1, rows - 1), known)).sort();
   return [0.25, 0.75].map((part) => Math.log(sorted[Math.floor(part * (sorted.length - 1))] + 0.002));
 }
 
 /** Mean step of the colour from one cell to the next. */
 function change(red, blue, known) {
-  const pairs = [];
+  const [steps, counts] = [[], []];
+  const step = (one, other) => {
+    steps.push(Math.hypot(red[other] - red[one], blue[other] - blue[one]));
+    counts.push(known[one] && known[other]);
+  };
   for (let cell = 0; cell < DOWN * ACROSS; cell++) {
-    if (cell % ACROSS < ACROSS - 1) pairs.push([cell, cell + 1]);
-    if (cell < (DOWN - 1) * ACROSS) pairs.push([cell, cell + ACROSS]);
+    if (cell % ACROSS < ACROSS - 1) step(cell, cell + 1);
+    if (cell < (DOWN - 1) * ACROSS) step(cell, cell + ACROSS);
   }
-  const used = enough(pairs, ([one, other]) => known[one] && known[other]);
-  return mean(used.map(([one, other]) => Math.hypot(red[other] - red[one], blue[other] - blue[one])));
+  return mean(pick(steps, counts));
 }
 
 /** How unevenly the frame is lit, and how much brighter the middle is. */
@@ -139,37 +162,45 @@ function layout(depth, known) {
  * @returns {number[]} the properties of `describe`
  */
 export function describe(pixels, width, height) {
-  const { columns, rows, channels } = shrink(pixels, width, height);
-  const [r, g, b] = channels;
-  const most = r.map((_, i) => Math.max(r[i], g[i], b[i]));
-  const least = r.map((_, i) => Math.min(r[i], g[i], b[i]));
-  const lit = most.map((value) => Number(value >= BLACK));
-  const seen = lit.reduce((sum, value) => sum + value, 0) >= FEWEST ? lit : lit.map(() => 1);
-  const only = (values) => values.filter((_, i) => seen[i]);
-  const luma = r.map((_, i) => 0.299 * r[i] + 0.587 * g[i] + 0.114 * b[i]);
-  const depth = luma.map((value) => Math.log(value + 16));
-  const red = r.map((_, i) => Math.log((r[i] + 16) / (g[i] + 16)));
-  const blue = b.map((_, i) => Math.log((b[i] + 16) / (g[i] + 16)));
-  const strength = only(most.map((_, i) => (most[i] - least[i]) / (most[i] + 1)));
-  const middle = lit.filter((_, i) => {
-    const [x, y] = [(((i % columns) + 0.5) / columns) * 2 - 1, ((Math.floor(i / columns) + 0.5) / rows) * 2 - 1];
-    return x * x + y * y < 0.36;
-  });
+  const { columns, rows, r, g, b } = shrink(pixels, width, height);
+  const size = columns * rows;
+  const [depth, luma, red, blue, strength] = [0, 1, 2, 3, 4].map(() => new Float64Array(size));
+  const lit = new Uint8Array(size);
+  let [white, middle, dark, green] = [0, 0, 0, 0];
+  for (let y = 0, i = 0; y < rows; y++) {
+    for (let x = 0; x < columns; x++, i++) {
+      const [most, least] = [Math.max(r[i], g[i], b[i]), Math.min(r[i], g[i], b[i])];
+      lit[i] = Number(most >= BLACK);
+      luma[i] = 0.299 * r[i] + 0.587 * g[i] + 0.114 * b[i];
+      depth[i] = Math.log(luma[i] + 16);
+      red[i] = Math.log((r[i] + 16) / (g[i] + 16));
+      blue[i] = Math.log((b[i] + 16) / (g[i] + 16));
+      strength[i] = (most - least) / (most + 1);
+      white += Number(least > WHITE);
+      const [across, down] = [((x + 0.5) / columns) * 2 - 1, ((y + 0.5) / rows) * 2 - 1];
+      if (across * across + down * down >= 0.36) continue;
+      middle++;
+      dark += 1 - lit[i];
+    }
+  }
+  const only = (values) => pick(values, lit);
+  for (const value of only(red)) green += Number(value < -0.03);
+  const [found, inner] = [edges(depth, columns, rows), withNeighbours(lit, columns, rows)];
   const coarse = (values) => cells(values, columns, rows);
   const known = coarse(lit).map((part) => part > MOST);
   return [
-    Math.sqrt(share(middle, (value) => !value)),
-    Math.sqrt(share(least, (value) => value > WHITE)),
+    Math.sqrt(dark / middle),
+    Math.sqrt(white / size),
     Math.log(deviation(only(depth)) + 0.01),
     median(only(luma)) / 255,
     median(only(red)),
     Math.log(deviation(only(blue)) + 0.01),
-    Math.sqrt(share(only(red), (value) => value < -0.03)),
-    median(strength),
-    straight(edges(depth, seen, columns, rows)),
+    Math.sqrt(green / only(red).length),
+    median(only(strength)),
+    straight(found, inner),
     Math.sqrt(flat(pixels, width, height)),
     Math.log(change(coarse(red), coarse(blue), known) + 0.005),
-    ...texture(edges(depth, lit, columns, rows), columns, rows),
+    ...texture(found, inner, columns, rows),
     ...layout(coarse(depth), known),
   ];
 }

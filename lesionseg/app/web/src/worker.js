@@ -1,6 +1,7 @@
 // Everything that takes time, away from the page: decoding, the model, measuring, drawing. Requests are answered in turn.
 
-import { PhotoError, fit, fitLive, onCanvas, openPhoto } from "./decode.js";
+import { PhotoError, fit, onCanvas, openPhoto } from "./decode.js";
+import { fitLive, onFilm } from "./live.js";
 import { measure } from "./measure.js";
 import { implausible } from "./plausible.js";
 import { maskPng } from "./png.js";
@@ -15,7 +16,6 @@ const THUMBNAIL = [160, 0];
 
 let model = null;
 const photos = new Map(); // Key -> {blob, width, height, map, doubt}: the small probability stays, pixels are decoded anew.
-const film = new OffscreenCanvas(1, 1); // Of all live frames: one for each would fill the memory before it is collected.
 let shown = { key: null, bitmap: null }; // The one photo on the screen, at the screen's size.
 
 function show(key, canvas) {
@@ -42,8 +42,8 @@ function measured({ width, height, map, doubt }, threshold) {
   return { ...measure(map, threshold, width, height), expected_dice, reasons: doubt ? [doubt, ...reasons] : reasons };
 }
 
-function drawn(bitmap, map, look, sides, reused) {
-  const canvas = onCanvas(bitmap, sides, reused);
+function drawn(bitmap, map, look, sides) {
+  const canvas = onCanvas(bitmap, sides);
   draw(canvas, map, look);
   return canvas;
 }
@@ -91,18 +91,15 @@ const handlers = {
     return { bitmap: canvas.transferToImageBitmap(), measures: measured(photo, look.threshold) };
   },
 
-  async frame({ bitmap, look }) {
+  async frame({ frame, look }) {
     const start = performance.now();
-    try {
-      const map = await infer(fitLive(bitmap, model.info));
-      const canvas = drawn(bitmap, map, look, SHOWN_LIVE, film);
-      let lesion = 0;
-      for (const value of map.values) lesion += value >= look.threshold;
-      const fraction = lesion / map.values.length;
-      return { bitmap: canvas.transferToImageBitmap(), fraction, ms: performance.now() - start };
-    } finally {
-      bitmap.close();
-    }
+    const canvas = await onFilm(frame, SHOWN_LIVE);
+    const map = await infer(fitLive(canvas, model.info));
+    draw(canvas, map, look);
+    let lesion = 0;
+    for (const value of map.values) lesion += value >= look.threshold;
+    const fraction = lesion / map.values.length;
+    return { bitmap: canvas.transferToImageBitmap(), fraction, ms: performance.now() - start };
   },
 
   async mask({ key, threshold }) {
