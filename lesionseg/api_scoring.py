@@ -11,6 +11,7 @@ from lesionseg.data.files import AnyPath, as_path
 from lesionseg.shipped_models import SCORES_OF, find_bundle, find_model, is_bundle, is_run
 
 if TYPE_CHECKING:
+    from lesionseg.data.labels import Labels
     from lesionseg.data.manifest import Manifest
     from lesionseg.evaluation.report import ReportFiles
     from lesionseg.evaluation.runs import RunResult
@@ -61,16 +62,21 @@ def evaluate(
         return load_run(model, split)
     from lesionseg.inference.predictor import load_predictor
     from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
+    from lesionseg.training.places import weights_digest
 
+    name = split + AT_MODEL_SIZE * at_model_size
+    # Loading the weights, and torch for them, takes longer than reading the scores.
+    known = weights_digest(model) if is_run(model) else ""
+    if known and _is_scored(model, name, known, _manifest_of(model, manifest, root).sha256):
+        return load_run(model, name)
     predictor = load_predictor(model)
     home = _home(as_path(run), model, predictor, as_path(scores_in))
     data = _manifest_of(home, manifest, root)
-    name = split + AT_MODEL_SIZE * at_model_size
     if not _is_scored(home, name, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
         with counting(progress, f"{home.name}: scoring") as counted:
-            if len(predictor.labels.names) > 1:
+            if _has_classes(predictor.labels, data.split(split)):
                 from lesionseg.inference.class_scoring import score_classes
 
                 # First: what is scored counts as scored once the summary below is written.
@@ -85,6 +91,14 @@ def evaluate(
                 progress=counted,
             )
     return load_run(home, name)
+
+
+def _has_classes(labels: Labels, cases: Sequence[Case]) -> bool:
+    """Whether there are classes to compare, and not just the lesion of binary masks."""
+    if labels.classes is None:
+        return len(labels.names) > 1
+    first = next((case.mask for case in cases if case.mask), None)
+    return first is None or not labels.read_lesion(first)[1]
 
 
 def _home(asked: Path, model: Path, predictor: Predictor, runs: Path) -> Path:

@@ -12,11 +12,12 @@ import pytest
 from red_channel import save
 from test_pipeline import same_outputs
 
+from lesionseg import helper
 from lesionseg.data.files import read_bytes
 from lesionseg.errors import ImageError, ResourceError
-from lesionseg.inference import helper, pipeline
+from lesionseg.helper import Crew
+from lesionseg.inference import pipeline
 from lesionseg.inference.folder import predict_folder
-from lesionseg.inference.helper import Crew
 from lesionseg.inference.onnx_predictor import load_onnx
 from lesionseg.inference.refine import Refinement
 
@@ -86,7 +87,7 @@ def test_signals_are_for_the_first_process(crew_of) -> None:
 
 ORPHAN = """
 import os, sys, time
-from lesionseg.inference.helper import Crew
+from lesionseg.helper import Crew
 crew = Crew(os.getpid, 1)
 while crew() == os.getpid():
     time.sleep(0.01)

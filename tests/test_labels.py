@@ -92,3 +92,23 @@ def test_the_config_names_the_classes(data, names):
 def test_a_trimap_of_classes_is_refused():
     with pytest.raises(ConfigError, match=r"data.trimap: a trimap is made of binary masks"):
         load_config({"data": {"manifest": "x", "classes": {"a": 0, "b": 1}, "trimap": 2}})
+
+
+def test_a_binary_mask_is_the_lesion_of_a_run_of_classes_too(tmp_path):
+    classes = {"skin": "#000000", "border": "#e0e0c0", "lesion": "#800000"}
+    labels = Labels(tuple(classes), classes)
+    palette = write(tmp_path / "classes.png", np.array([[0, 1], [2, 2]], np.uint8), [0, 0, 0, 224, 224, 192, 128, 0, 0])
+    lesion, binary = labels.read_lesion(palette)
+    assert (lesion.tolist(), binary) == ([[False, False], [True, True]], False)
+    Image.fromarray(np.array([[0, 255], [255, 255]], np.uint8)).save(tmp_path / "binary.png")
+    lesion, binary = labels.read_lesion(tmp_path / "binary.png")
+    assert (lesion.tolist(), binary) == ([[False, True], [True, True]], True)
+    # What the outline runs through is half inside.
+    assert labels.outline_weights == (0.0, 0.5, 1.0)
+    assert Labels(("skin", "lesion"), {"skin": 0, "lesion": 1}).outline_weights == (0.0, 1.0)
+    assert Labels(("skin", "border", "lesion"), band=2.0).outline_weights == (0.0, 0.5, 1.0)
+    Image.fromarray(np.array([[0, 7], [9, 9]], np.uint8)).save(tmp_path / "odd.png")
+    with pytest.raises(ImageError, match="no class has"):
+        labels.read_lesion(tmp_path / "odd.png")
+    with pytest.raises(ImageError, match=r"not a mask|classes:"):
+        BINARY.read_lesion(palette)

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from lesionseg.data.images import read_probability
-from lesionseg.data.labels import BINARY
+from lesionseg.data.labels import BINARY, Labels
 from lesionseg.errors import DataError, OutputError, RunError
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY
+from lesionseg.helper import Crew
+from lesionseg.inference import comparing, scoring
 from lesionseg.inference.scoring import score_run
 from lesionseg.records import Case
 
@@ -263,4 +265,58 @@ def test_a_mask_drawn_on_the_photo_as_stored_is_compared_as_in_training(run, tmp
     with Image.open(case.image) as picture:
         picture.save(case.image, exif=tags)
     row = rows_of(score(run, [case]))["turned"]
+    assert (row["tp"], row["fp"], row["fn"]) == ("32", "0", "0")
+
+
+def test_helpers_give_the_same_files(run, cases, tmp_path, monkeypatch):
+    photo = make_case(tmp_path / "files", "photo", columns_from(0, 5) * 180, columns_from(1, 6))
+    here = score(run, [*cases, photo])
+    kept = {path.name: path.read_bytes() for path in sorted(here.rglob("*")) if path.is_file()}
+    made = []
+
+    def ready(*arguments):
+        made.append(Crew(*arguments))
+        # Only once a helper stands by is anything done there.
+        for greeter in made[-1]._greeters:
+            greeter.join()
+        return made[-1]
+
+    monkeypatch.setattr(scoring, "_MANY", 4)
+    monkeypatch.setattr(scoring, "Crew", ready)
+    monkeypatch.setattr(scoring.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(comparing, "_KNOWN_TRAITS", {})
+    there = score(run, [*cases, photo])
+    assert {path.name: path.read_bytes() for path in sorted(there.rglob("*")) if path.is_file()} == kept
+    assert len(made[0]._helpers) == 1
+    assert len(comparing._KNOWN_TRAITS) == 4
+    assert made[0]._helpers[0]._process.poll() is not None
+    monkeypatch.setattr(scoring, "_MANY", 5)
+    score(run, [*cases, photo])
+    assert made[1]._helpers == []
+
+
+class ThreeClasses(RedChannel):
+    """Red is lesion, blue is border, the rest is skin."""
+
+    labels = Labels(("skin", "border", "lesion"), {"skin": "#000000", "border": "#e0e0c0", "lesion": "#800000"})
+
+    def infer_classes(self, batch):
+        red, blue = batch[..., 0] / np.float32(255), batch[..., 2] / np.float32(255)
+        return np.stack((1 - red - blue, blue, red), axis=1)
+
+
+def test_a_run_of_classes_is_compared_on_binary_masks(run, tmp_path):
+    case = make_case(tmp_path / "files", "both", columns_from(2, 6) * 255, columns_from(1, 7))
+    photo = np.asarray(Image.open(case.image)).copy()
+    # Half of a border on each side of the outline: just lesion.
+    photo[:, [1, 6], 2] = 255
+    photo[:, [0, 7], 2] = 250
+    Image.fromarray(photo).save(case.image)
+    row = rows_of(score(run, [case], predictor=ThreeClasses()))["both"]
+    assert (row["tp"], row["fp"], row["fn"]) == ("48", "0", "0")
+    # On the run's own masks, the border is no lesion.
+    palette = Image.fromarray(columns_from(2, 6).astype(np.uint8) * 2, "P")
+    palette.putpalette([0, 0, 0, 224, 224, 192, 128, 0, 0])
+    palette.save(case.mask)
+    row = rows_of(score(run, [case], predictor=ThreeClasses()))["both"]
     assert (row["tp"], row["fp"], row["fn"]) == ("32", "0", "0")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from skimage.color import lab2rgb
+from skimage.color import lab2rgb, rgb2lab
 
 from lesionseg.data.synthetic import generate
 from lesionseg.evaluation.subgroups import SKIN_TONES, skin_tone
-from lesionseg.evaluation.traits import photo_traits
+from lesionseg.evaluation.traits import photo_traits, to_lab
 
 LESION = np.zeros((192, 256), bool)
 LESION[70:120, 90:160] = True
@@ -25,6 +25,14 @@ def draw(photo: np.ndarray, lines: list[tuple[float, float, float, float]], widt
     for line in lines:
         pen.line(line, fill=(40, 30, 25), width=width)
     return np.asarray(picture)
+
+
+def test_colours_as_scikit_image_says() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    photo[0, :3] = ((0, 0, 0), (255, 255, 255), (1, 2, 1))
+    found = to_lab(photo)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.moveaxis(rgb2lab(photo), 2, 0), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(("lightness", "yellow"), [(75, 15), (60, 20), (52, 20), (40, 18)])

@@ -10,7 +10,7 @@ from lesionseg.config import DataConfig
 from lesionseg.data.classes import ClassMask, ClassSpec, trimap
 from lesionseg.data.images import read_class_mask, read_mask
 from lesionseg.data.resizing import resize_classes, resize_mask
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, ImageError
 from lesionseg.records import BoolMask
 
 __all__ = ["BINARY", "Labels", "labels_of"]
@@ -65,6 +65,38 @@ class Labels:
             ConfigError: no class is called lesion.
         """
         return mask.astype("bool") if self.classes is None else mask == self._lesion
+
+    @property
+    def outline_weights(self) -> tuple[float, ...]:
+        """The same against a binary mask: a class called border lies half on each side of the outline, too.
+
+        Raises:
+            ConfigError: no class is called lesion.
+        """
+        if self.classes is None or "border" not in self.names:
+            return self.lesion_weights
+        return tuple(
+            0.5 if name == "border" else own for name, own in zip(self.names, self.lesion_weights, strict=True)
+        )
+
+    def read_lesion(self, path: Path) -> tuple[BoolMask, bool]:
+        """Where a mask's file shows lesion, ``bool H W``, and whether it is a binary mask where classes were expected.
+
+        So can runs of different classes be compared, on the masks that have none.
+
+        Raises:
+            ConfigError: the classes cannot be used, or none is called lesion.
+            ImageError: the file can be read neither way.
+        """
+        try:
+            return self.lesion(self.read(path)), False
+        except ImageError as error:
+            if self.classes is None:
+                raise
+            try:
+                return read_mask(path), True
+            except ImageError:
+                raise error from None
 
     @property
     def _lesion(self) -> int:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +19,18 @@ from PIL import Image
 from lesionseg.data.images import read_image, read_mask, read_probability, resize_mask, resize_photo, resize_probability
 from lesionseg.evaluation.panels import error_colours
 from lesionseg.evaluation.runs import RunResult, scores_of
+from lesionseg.helper import Crew
 from lesionseg.records import BoolMask, Case
 
-__all__ = ["Strip", "draw_strips"]
+__all__ = ["Strip", "begun_strips", "draw_strips"]
 
 _WIDTH, _GAP = 112, 3
 _RUNS = 4
 # About a kilobyte each; the page is to stay under 5 MB.
 _PANELS = 2200
 _QUALITY = 62
+# With fewer, another process is hardly there before all are drawn.
+_MANY = 100
 _LOW, _MIDDLE, _HIGH = (np.array(c, np.float32) for c in ((68, 1, 84), (33, 145, 140), (253, 231, 37)))
 
 
@@ -41,12 +49,32 @@ class Strip:
     uri: str
 
 
-def draw_strips(results: Sequence[RunResult], cases: Mapping[str, Case]) -> list[Strip]:
+@contextmanager
+def begun_strips(results: Sequence[RunResult], cases: Mapping[str, Case]) -> Iterator[Callable[[], list[Strip]]]:
+    """Begins to draw many strips in another process, while this one goes on; what is yielded waits for them.
+
+    Arguments and errors are those of ``draw_strips``.
+    """
+    if len(cases) < _MANY or os.cpu_count() == 1:
+        yield partial(draw_strips, results, cases)
+        return
+    crew = Crew(_strip, 1)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(draw_strips, results, cases, crew).result
+    finally:
+        crew.close()
+
+
+def draw_strips(
+    results: Sequence[RunResult], cases: Mapping[str, Case], draw: Callable[..., str] | None = None
+) -> list[Strip]:
     """A strip for each case, the lowest mean Dice first; of very many only the worst, and a choice of the rest.
 
     Args:
         results: the runs; more than four have scores but no pictures here.
         cases: every scored case, with photo and mask.
+        draw: draws one strip; by default here.
 
     Raises:
         ImageError: a photo, mask or probability map cannot be decoded.
@@ -54,10 +82,10 @@ def draw_strips(results: Sequence[RunResult], cases: Mapping[str, Case]) -> list
     scores = np.array(list(scores_of(results, "dice").values()))
     ids = results[0].per_image["case_id"].tolist()
     order = np.argsort(scores.mean(axis=0), kind="stable")
-    drawn = results[:_RUNS]
+    shown = [(result.probabilities, float(result.summary["threshold"])) for result in results[:_RUNS]]
     return [
-        Strip(ids[i], tuple(float(value) for value in scores[:, i]), _strip(drawn, cases[ids[i]]))
-        for i in _choose(order, _PANELS // (2 + 2 * len(drawn)))
+        Strip(ids[i], tuple(float(value) for value in scores[:, i]), (draw or _strip)(cases[ids[i]], shown))
+        for i in _choose(order, _PANELS // (2 + 2 * len(shown)))
     ]
 
 
@@ -68,14 +96,15 @@ def _choose(order: NDArray[np.intp], room: int) -> NDArray[np.intp]:
     return np.concatenate((worst, rest[np.linspace(0, len(rest) - 1, room - len(worst)).astype(int)]))
 
 
-def _strip(results: Sequence[RunResult], case: Case) -> str:
+def _strip(case: Case, shown: Sequence[tuple[Path, float]]) -> str:
+    """A data URI; ``shown`` has each run's folder of probability maps and its threshold."""
     truth = read_mask(case.mask) if case.mask else np.zeros((1, 1), bool)
     size = max(1, round(_WIDTH * truth.shape[0] / truth.shape[1])), _WIDTH
     small = resize_mask(truth, *size)
     panels = [resize_photo(read_image(case.image), *size), error_colours(small, small)]
-    for result in results:
-        probability = resize_probability(read_probability(result.probabilities / f"{case.case_id}.png"), *size)
-        predicted: BoolMask = probability >= result.summary["threshold"]
+    for folder, threshold in shown:
+        probability = resize_probability(read_probability(folder / f"{case.case_id}.png"), *size)
+        predicted: BoolMask = probability >= threshold
         panels += [_heat(probability), error_colours(predicted, small)]
     gap = np.full((size[0], _GAP, 3), 255, np.uint8)
     joined = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)

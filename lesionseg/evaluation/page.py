@@ -14,12 +14,12 @@ import pandas as pd
 from lesionseg import RESEARCH_USE
 from lesionseg.evaluation import rows
 from lesionseg.evaluation.cards import data_card, model_cards
+from lesionseg.evaluation.gallery import Strip
 from lesionseg.evaluation.metrics import JACCARD_THRESHOLD
 from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW
 from lesionseg.pages import render_template
-from lesionseg.records import Case
 
 __all__ = ["Figure", "Page", "render_page"]
 
@@ -48,7 +48,7 @@ class Page:
     """What the page shows; the tables by their files' names."""
 
     results: Sequence[RunResult]
-    cases: Mapping[str, Case]
+    strips: Sequence[Strip]
     tables: Mapping[str, pd.DataFrame]
     figures: Sequence[Figure]
     answer: str
@@ -56,14 +56,7 @@ class Page:
 
 
 def render_page(page: Page) -> str:
-    """The HTML text. Scripts are allowed by their hash alone, and every name is escaped.
-
-    Raises:
-        ImageError: a picture of a case cannot be decoded.
-    """
-    from lesionseg.evaluation.gallery import draw_strips
-
-    strips = draw_strips(page.results, page.cases) if page.cases else []
+    """The HTML text. Scripts are allowed by their hash alone, and every name is escaped."""
     script = (_FOLDER / "report.js").read_text(encoding="utf-8").strip()
     final = page.tables["final_table.csv"]
     return render_template(
@@ -90,8 +83,8 @@ def render_page(page: Page) -> str:
         few=FEW,
         jaccard_threshold=JACCARD_THRESHOLD,
         grouped=groups_of(page.results[0]) is not None,
-        strips=strips,
-        places={strip.case_id: index for index, strip in enumerate(strips)},
+        strips=page.strips,
+        places={strip.case_id: index for index, strip in enumerate(page.strips)},
         scatter=_scatter(page) if page.dice else None,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

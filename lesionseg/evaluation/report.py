@@ -13,6 +13,7 @@ from lesionseg.errors import ComparisonError, ConfigError, OutputError
 from lesionseg.evaluation import rows
 from lesionseg.evaluation.comparable import check_comparable
 from lesionseg.evaluation.comparison import compare_runs, final_table, paired_table
+from lesionseg.evaluation.gallery import begun_strips
 from lesionseg.evaluation.page import Figure, Page, render_page
 from lesionseg.evaluation.papers import Section, render_latex, render_markdown
 from lesionseg.evaluation.reading import shorten
@@ -65,14 +66,16 @@ def write_report(
         OutputError: the folder cannot be written to.
     """
     _check_request(results, cases, output, formats)
-    comparisons = compare_runs(results)
-    tables = _tables(results, comparisons)
-    wants_figures = any(FORMATS[name] for name in formats)
-    figures = list(_figures(results, cases, comparisons["dice"], tables)) if wants_figures else []
-    answer = rows.answer(results, comparisons["dice"])
-    documents = {}
-    if "html" in formats:
-        documents["report.html"] = render_page(Page(results, cases, tables, figures, answer, comparisons["dice"]))
+    with begun_strips(results, cases if "html" in formats else {}) as strips:
+        comparisons = compare_runs(results)
+        tables = _tables(results, comparisons)
+        wants_figures = any(FORMATS[name] for name in formats)
+        figures = list(_figures(results, cases, comparisons["dice"], tables)) if wants_figures else []
+        answer = rows.answer(results, comparisons["dice"])
+        documents = {}
+        if "html" in formats:
+            drawn = strips() if cases else []
+            documents["report.html"] = render_page(Page(results, drawn, tables, figures, answer, comparisons["dice"]))
     sections = _sections(results, tables, figures)
     if "md" in formats:
         documents["report.md"] = render_markdown(answer, sections)

@@ -182,11 +182,14 @@ def _interval(sums: Values, counts: Values, draws: int, seed: int) -> tuple[floa
         raise ValueError(f"need at least one draw, got {draws}")
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
+    # Groups of one photo each add up to as many photos as are drawn.
+    alone = bool((counts == 1).all())
     step = max(1, _CHUNK // sums.size)
     for start in range(0, draws, step):
         stop = min(start + step, draws)
         drawn = rng.integers(0, sums.size, size=(stop - start, sums.size))
-        means[start:stop] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        sizes = sums.size if alone else counts[drawn].sum(axis=1)
+        means[start:stop] = sums[drawn].sum(axis=1) / sizes
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 

@@ -1,6 +1,7 @@
 """How far two outlines lie apart: distances between them and overlap near them.
 
-Distances are in pixels of the mask, from MONAI's edges and surface distances (Cardoso et al. 2022, arXiv:2211.02701).
+Distances are in pixels of the mask, along edges as MONAI draws them (Cardoso et al. 2022, arXiv:2211.02701), to the
+same numbers; without MONAI, which brings torch along and takes twice as long.
 Where one mask is empty and the other is not, there is no outline to measure to: the distance then counts as the photo's
 diagonal, the largest there is, so that a missed lesion is never left out of a mean (Maier-Hein et al. 2024, "Metrics
 reloaded", arXiv:2206.01653). Two empty masks agree.
@@ -9,11 +10,11 @@ reloaded", arXiv:2206.01653). Two empty masks agree.
 from __future__ import annotations
 
 from math import hypot
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionseg.evaluation.morphology import shrink
 from lesionseg.records import BoolMask, CaseScore
 
 __all__ = ["BAND", "area_error", "boundary_iou", "outline_row", "surface_row"]
@@ -61,18 +62,15 @@ def surface_row(prediction: BoolMask, truth: BoolMask) -> dict[str, float]:
 
 def _distances(prediction: BoolMask, truth: BoolMask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From each outline pixel of one mask to the nearest of the other, both ways."""
-    # MONAI brings torch along, which nothing else here needs.
-    from monai.metrics.utils import get_mask_edges, get_surface_distance
+    from scipy.spatial import KDTree
 
-    # Cut by slices: MONAI's own cropping takes half of the time. Beyond the cut is background for it, as there.
+    # In a cut-out, beyond which all is background, a search takes half of the time.
     rows, columns = (np.flatnonzero((prediction | truth).any(axis)) for axis in (1, 0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    edges: Any = get_mask_edges(prediction[box], truth[box], crop=False)
-    first, second = edges[0], edges[1]
-    return (
-        np.asarray(get_surface_distance(first, second), np.float64),
-        np.asarray(get_surface_distance(second, first), np.float64),
-    )
+    first, second = (np.argwhere(mask[box] & ~shrink(mask[box], 1)).astype(np.float64) for mask in (prediction, truth))
+    there, back = KDTree(second, leafsize=32).query(first)[0], KDTree(first, leafsize=32).query(second)[0]
+    # MONAI keeps float32.
+    return np.asarray(there, np.float32).astype(np.float64), np.asarray(back, np.float32).astype(np.float64)
 
 
 def boundary_iou(prediction: BoolMask, truth: BoolMask, band: float = BAND) -> float:

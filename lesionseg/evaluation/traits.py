@@ -15,9 +15,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lesionseg.data.resizing import resize_mask, resize_photo
+from lesionseg.evaluation.morphology import close_along, grow, grow_box, shrink
 from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["TRAIT_SIDE", "Parts", "Traits", "find_hair", "find_parts", "find_ruler", "photo_traits", "skin_angle"]
+__all__ = [
+    "TRAIT_SIDE",
+    "Parts",
+    "Traits",
+    "find_hair",
+    "find_parts",
+    "find_ruler",
+    "photo_traits",
+    "skin_angle",
+    "to_lab",
+]
 
 TRAIT_SIDE = 384
 """Longer side in pixels at which photos are looked at; smaller ones stay as they are."""
@@ -32,7 +43,17 @@ _TICKS = 4
 _HAIR, _NET = 0.3, 0.2
 _PARALLEL, _ACROSS = 0.87, 0.5
 
+# Of sRGB (IEC 61966-2-1): what a level shines, and that as CIE XYZ.
+_LEVEL = np.arange(256) / 255
+_LINEAR = np.where(_LEVEL > 0.04045, ((_LEVEL + 0.055) / 1.055) ** 2.4, _LEVEL / 12.92)
+_XYZ = np.array(((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227)))
+# As parts of white.
+_XYZ /= np.array((0.95047, 1.0, 1.08883))[:, None]
+# Steps down and across.
+_LINES = ((0, 1), (1, 0), (1, 1), (1, -1))
+
 Grey = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +82,35 @@ def photo_traits(photo: RgbImage, lesion: BoolMask) -> Traits:
         photo: ``uint8 H W 3``, RGB.
         lesion: ``bool h w``, at any size: where not to look.
     """
-    from skimage.color import rgb2lab
-
     scale = min(1.0, TRAIT_SIDE / max(photo.shape))
     height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
     small = photo if scale == 1 else resize_photo(photo, height, width)
-    lab = rgb2lab(small).astype(np.float32)
+    lab = to_lab(small)
     margin = max(1, round(0.02 * width))
-    skin = ~ndimage.binary_dilation(resize_mask(lesion, height, width), iterations=margin)
-    skin &= ndimage.maximum_filter(lab[..., 0], 5) > _BLACK
+    skin = ~grow(resize_mask(lesion, height, width), margin)
+    skin &= grow_box(lab[0] > _BLACK, 2)
     skin &= ~_stickers(lab, skin, margin)
-    ridge = _ridge(lab[..., 0], skin)
+    ridge = _ridge(lab[0], skin)
     # The edge of a round field of view is as dark and thin as a hair; ticks may lie on it.
-    frame = ndimage.binary_dilation(ndimage.minimum_filter(lab[..., 0] < _EDGE, 7), iterations=3 + 2 * margin)
+    frame = grow(~grow_box(lab[0] >= _EDGE, 3), 3 + 2 * margin)
     hair, ruler = find_hair(find_parts(ridge & ~frame), width), find_ruler(find_parts(ridge), width)
     return Traits(skin_angle(lab, skin), hair, ruler)
+
+
+def to_lab(photo: RgbImage) -> Grey:
+    """``uint8 H W 3`` sRGB to CIE Lab as ``float32 3 H W``, for daylight (D65) and the 2 degree observer.
+
+    The numbers are those of ``skimage.color.rgb2lab``, which raises every pixel to its power instead of 256 levels.
+    """
+    red, green, blue = _LINEAR[np.ascontiguousarray(np.moveaxis(photo, 2, 0))]
+    x, y, z = (_bent(r * red + g * green + b * blue) for r, g, b in _XYZ)
+    lab = np.empty((3, *y.shape), np.float32)
+    lab[0], lab[1], lab[2] = 116 * y - 16, 500 * (x - y), 200 * (y - z)
+    return lab
+
+
+def _bent(part: Values) -> Values:
+    return np.where(part > 0.008856, np.cbrt(part), 7.787 * part + 16 / 116)
 
 
 def skin_angle(lab: Grey, skin: BoolMask) -> float | None:
@@ -85,7 +120,7 @@ def skin_angle(lab: Grey, skin: BoolMask) -> float | None:
     arXiv:1910.13268.
 
     Args:
-        lab: ``float32 H W 3``, CIE Lab.
+        lab: ``float32 3 H W``, CIE Lab.
         skin: ``bool H W``.
 
     Returns:
@@ -93,12 +128,9 @@ def skin_angle(lab: Grey, skin: BoolMask) -> float | None:
     """
     if skin.mean() < _MIN_SKIN:
         return None
-    lightness, _, yellow = np.median(lab[skin], axis=0)
+    lightness, yellow = (np.median(lab[channel][skin]) for channel in (0, 2))
     # Bluish skin is a camera's; the angle then stays at its end instead of turning over.
     return float(np.degrees(np.arctan2(lightness - 50, max(float(yellow), 1e-3))))
-
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,17 +151,13 @@ class Parts:
     filled: Values
 
 
-def _lines(length: int) -> list[NDArray[np.bool_]]:
-    diagonal = np.eye(length, dtype=bool)
-    return [np.ones((1, length), bool), np.ones((length, 1), bool), diagonal, diagonal[::-1]]
-
-
 def _stickers(lab: Grey, skin: BoolMask, margin: int) -> BoolMask:
     """Where the colour is far from the skin's over a whole area."""
     if not skin.any():
         return ~skin
-    off = np.linalg.norm(lab[..., 1:] - np.median(lab[skin], axis=0)[1:], axis=2) > _OTHER_COLOUR
-    return ndimage.binary_dilation(ndimage.binary_opening(off, iterations=margin), iterations=3 * margin)
+    red, yellow = (channel - np.median(channel[skin]) for channel in lab[1:])
+    off = np.sqrt(red * red + yellow * yellow) > _OTHER_COLOUR
+    return grow(grow(shrink(off, margin), margin), 3 * margin)
 
 
 def _ridge(lightness: Grey, skin: BoolMask) -> BoolMask:
@@ -139,7 +167,7 @@ def _ridge(lightness: Grey, skin: BoolMask) -> BoolMask:
     doi:10.1016/S0010-4825(97)00020-6).
     """
     size = max(7, round(0.035 * lightness.shape[1]) | 1)
-    filled = np.max([ndimage.grey_closing(lightness, footprint=line) for line in _lines(size)], axis=0) - lightness
+    filled = np.maximum.reduce([close_along(lightness, size, *line) for line in _LINES]) - lightness
     # Grain is not hair: a mark stands out from what the closing does to bare skin.
     grain = float(np.median(filled[skin])) if skin.any() else 0.0
     ridge: BoolMask = (filled > max(_CONTRAST, _OVER_GRAIN * grain)) & skin
@@ -183,14 +211,14 @@ def find_ruler(parts: Parts, width: int) -> bool:
     short = (parts.lengths > 0.008 * width) & (parts.lengths < 0.08 * width)
     ticks = np.flatnonzero(short & (parts.lengths > 1.6 * parts.widths))
     places, angles = parts.places[ticks], parts.angles[ticks]
-    return any(_chain(start, places, angles, width) >= _TICKS for start in range(len(ticks)))
-
-
-def _chain(start: int, places: Values, angles: Values, width: int) -> int:
-    """How many marks follow one, each at the last step's distance, from the best of its nearest neighbours."""
-    apart = np.hypot(*(places - places[start]).T)
-    near = [i for i in np.argsort(apart)[1:6] if 0.01 * width < apart[i] < 0.09 * width]
-    return max((_follow(start, i, places, angles) for i in near), default=0)
+    if len(ticks) < _TICKS:
+        return False
+    # The nearest of each is itself.
+    apart = np.hypot(*(places[:, None] - places).T)
+    nexts = np.argsort(apart, axis=1)[:, 1:6]
+    steps = np.take_along_axis(apart, nexts, axis=1)
+    near = np.argwhere((steps > 0.01 * width) & (steps < 0.09 * width)).tolist()
+    return any(_follow(start, int(nexts[start, i]), places, angles) >= _TICKS for start, i in near)
 
 
 def _follow(first: int, second: int, places: Values, angles: Values) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from lesionseg.data.files import read_bytes
 from lesionseg.data.writing import write_whole
 from lesionseg.errors import ImageError, OutputError
-from lesionseg.inference.helper import Crew
+from lesionseg.helper import Crew
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import Journal, Row
 from lesionseg.inference.photos import output_stem

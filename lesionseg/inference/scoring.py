@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,20 +16,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lesionseg.data.images import (
-    decode_photo,
-    encode_probability_png,
-    read_bytes,
-    resize_mask,
-    resize_probability,
-)
+from lesionseg.data.images import read_bytes, resize_mask
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
-from lesionseg.evaluation.scoring import Scored, score_case, write_evaluation
-from lesionseg.evaluation.traits import TRAIT_SIDE, Traits, photo_traits
+from lesionseg.evaluation.scoring import Scored, write_evaluation
+from lesionseg.helper import Crew
+from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
 from lesionseg.inference.predictor import Predictor, load_predictor
-from lesionseg.inference.stages import Decoded, decode, infer, overlapped
-from lesionseg.records import THRESHOLD, BoolMask, Case, Prediction, Probability
+from lesionseg.inference.stages import decode, infer, overlapped
+from lesionseg.records import THRESHOLD, Case, Probability
 
 __all__ = ["AT_MODEL_SIZE", "Ready", "Source", "evaluate_cases", "score_run"]
 
@@ -37,25 +32,8 @@ AT_MODEL_SIZE = "-at-model-size"
 """What the name of such an evaluation ends in."""
 
 _NAME_BYTES = 200
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ready:
-    """A case, read and waiting for its prediction.
-
-    Attributes:
-        truth: ``bool H W``, at the size that is scored.
-        photo: the photo's bytes, or None where there is none.
-        width, height: of the photo, in pixels.
-        given: what the source needs to predict it.
-    """
-
-    case: Case
-    truth: BoolMask
-    photo: bytes | None
-    width: int
-    height: int
-    given: Any
+# With fewer cases, helpers are hardly there before all is done.
+_MANY = 100
 
 
 class Source(Protocol):
@@ -136,8 +114,13 @@ class _Model:
         return prepared
 
     def predict(self, ready: Ready) -> Probability:
-        decoded: Decoded = ready.given
-        return infer(decoded, self.predictor)
+        decoded, binary = ready.given
+        if not binary:
+            return infer(decoded, self.predictor)
+        weights = np.array(self.predictor.labels.outline_weights, np.float32)
+        classes = self.predictor.infer_classes(decoded.pixels[None])[0]
+        lesion: Probability = np.tensordot(weights, classes, 1).clip(0, 1)
+        return lesion
 
 
 def evaluate_cases(
@@ -227,18 +210,48 @@ def _score(
             elif not problems:
                 yield item, source.predict(item)
 
-    workers = min(4, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
+    cores = os.cpu_count() or 1
+    workers = min(4, cores)
+    # While one process predicts, others compare; in one they would wait for each other at Python's lock. Two keep up
+    # with any network.
+    helpers = min(2, cores - 1) if len(cases) >= _MANY else 0
+    crew: Crew[Compared] = Crew(compare, helpers)
+
+    def compared(item: tuple[Ready, Probability]) -> Scored:
+        one = compare_known(crew, *item, threshold)
+        # In a folder that only appears as a whole; waiting for the disk would take as long as the scoring.
+        (maps / f"{item[0].case.case_id}.png").write_bytes(one.png)
+        return one.scored
+
+    pool, pairs = ThreadPoolExecutor(workers), ThreadPoolExecutor(helpers or workers)
     scored = []
     try:
-        prepared = overlapped(pool, source.prepare, cases, 2 * workers)
-        for one in overlapped(pool, lambda item: _compare(*item, threshold, maps), inferred(prepared), 2 * workers):
-            scored.append(one)
-            if progress:
-                progress(len(scored), len(cases))
+        with _torch_threads(cores - helpers):
+            prepared = overlapped(pool, source.prepare, cases, 2 * workers)
+            for one in overlapped(pairs, compared, inferred(prepared), 2 * workers):
+                scored.append(one)
+                if progress:
+                    progress(len(scored), len(cases))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for executor in (pool, pairs):
+            executor.shutdown(wait=True, cancel_futures=True)
+        crew.close()
     return scored, problems
+
+
+@contextmanager
+def _torch_threads(most: int) -> Iterator[None]:
+    """Keeps torch to that many threads, where it is in use: on a core that is taken, it waits for its own work."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch is None or before <= most:
+        yield
+        return
+    torch.set_num_threads(most)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _misnamed(cases: Iterable[Case]) -> list[str]:
@@ -259,9 +272,10 @@ def _is_plain(name: str) -> bool:
 
 def _prepare(case: Case, predictor: Predictor) -> Ready | list[str]:
     problems = []
-    decoded, truth = None, None
+    decoded, truth, binary = None, None, False
     try:
-        truth = predictor.labels.lesion(predictor.labels.read(case.mask)) if case.mask else None
+        if case.mask:
+            truth, binary = predictor.labels.read_lesion(case.mask)
     except ImageError as error:
         problems.append(f"{case.case_id}: {error.message}")
     try:
@@ -277,32 +291,4 @@ def _prepare(case: Case, predictor: Predictor) -> Ready | list[str]:
     if truth.shape != (decoded.height, decoded.width):
         sizes = f"{truth.shape[1]} x {truth.shape[0]}, the photo {decoded.width} x {decoded.height}"
         return [f"{case.case_id}: the mask is {sizes} ({case.mask})"]
-    return Ready(case, truth, decoded.data, decoded.width, decoded.height, decoded)
-
-
-def _compare(ready: Ready, small: Probability, threshold: float, maps: Path) -> Scored:
-    case, truth = ready.case, ready.truth
-    probability = small if small.shape == truth.shape else resize_probability(small, *truth.shape)
-    # In a folder that only appears as a whole; waiting for the disk would take as long as the scoring.
-    (maps / f"{case.case_id}.png").write_bytes(encode_probability_png(probability))
-    traits = None if ready.photo is None else _traits(ready, ready.photo)
-    prediction = Prediction(case.case_id, probability)
-    aspect = ready.width / ready.height
-    return score_case(case, prediction, truth, threshold=threshold, traits=traits, aspect=aspect)
-
-
-# Runs that are compared see the same photos; looking at one takes longer than anything else in its scoring.
-_KNOWN_TRAITS: dict[bytes, Traits] = {}
-_MOST_KNOWN = 1 << 16
-
-
-def _traits(ready: Ready, photo: bytes) -> Traits:
-    key = hashlib.sha256(hashlib.sha256(photo).digest() + np.packbits(ready.truth).tobytes()).digest()
-    if known := _KNOWN_TRAITS.get(key):
-        return known
-    if len(_KNOWN_TRAITS) >= _MOST_KNOWN:
-        _KNOWN_TRAITS.clear()
-    upright = (ready.height, ready.width)
-    small = decode_photo(photo, str(ready.case.image), at_least=(TRAIT_SIDE, TRAIT_SIDE), like=upright)
-    _KNOWN_TRAITS[key] = found = photo_traits(small.pixels, ready.truth)
-    return found
+    return Ready(case, truth, decoded.data, decoded.width, decoded.height, (decoded, binary))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,18 @@ from lesionseg.data.images import write_atomic
 from lesionseg.errors import RunError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model
 from lesionseg.records import Checkpoint
+from lesionseg.training.places import (
+    FOLDER,
+    best_checkpoint,
+    best_name,
+    checkpoint_files,
+    checkpoint_folder,
+    chosen_folder,
+    latest_checkpoint,
+    place_checkpoints,
+    read_header,
+    weights_file,
+)
 
 __all__ = [
     "FOLDER",
@@ -39,42 +50,7 @@ __all__ = [
     "tidy_checkpoints",
 ]
 
-FOLDER = "checkpoints"
 _FORMAT = 1
-_POINTER = "checkpoints.json"
-_STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
-
-
-def place_checkpoints(run: Path, chosen: str | None) -> None:
-    """Notes where a new run's checkpoints go, for ``checkpoint_folder``.
-
-    Raises:
-        OutputError: the run folder cannot be written to.
-    """
-    if chosen is None:
-        (run / _POINTER).unlink(missing_ok=True)
-    else:
-        write_atomic(run / _POINTER, json.dumps({"folder": str(chosen_folder(run, chosen))}).encode())
-
-
-def chosen_folder(run: Path, chosen: str | None) -> Path:
-    """Where a new run's checkpoints go: its own folder, or one of its name in the chosen one."""
-    return run / FOLDER if chosen is None else (Path(chosen) / run.name).absolute()
-
-
-def checkpoint_folder(run: Path) -> Path:
-    """The folder of a run's checkpoints.
-
-    Raises:
-        RunError: ``checkpoints.json`` is damaged.
-    """
-    pointer = run / _POINTER
-    if not pointer.is_file():
-        return run / FOLDER
-    folder = _read_json(pointer).get("folder")
-    if not isinstance(folder, str):
-        raise RunError(f"{pointer} names no folder", fix='write {"folder": "..."} with that of the checkpoints into it')
-    return Path(folder)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
@@ -160,7 +136,7 @@ def tidy_checkpoints(run: Path, newest: Checkpoint, *, keep: int) -> None:
     """
     folder = checkpoint_folder(run)
     best = _name(newest.best["epoch"], 0) if newest.best else ""
-    if best and best != _best_name(folder) and (folder / f"{best}.json").is_file():
+    if best and best != best_name(folder) and (folder / f"{best}.json").is_file():
         _write_best(folder, best)
     for place in (run, folder):
         for leftover in place.glob(".part-*"):
@@ -176,18 +152,8 @@ def _write_best(folder: Path, name: str) -> None:
     write_atomic(folder / "best.json", json.dumps({"checkpoint": name}).encode())
 
 
-def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints' JSON files, oldest first."""
-    found = []
-    for path in folder.glob("epoch-*.json"):
-        match = _STEM.fullmatch(path.name)
-        if match:
-            found.append((int(match[1]), int(match[2] or 0), path))
-    return [path for _, _, path in sorted(found)]
-
-
 def _prune(folder: Path, keep: int) -> None:
-    best = _best_name(folder)
+    best = best_name(folder)
     for path in checkpoint_files(folder)[:-keep]:
         if path.stem != best:
             # The JSON goes first: without it the tensors are leftovers, never a broken checkpoint.
@@ -196,39 +162,6 @@ def _prune(folder: Path, keep: int) -> None:
     for path in folder.glob("epoch-*.safetensors"):
         if path.name.split(".")[0] not in wanted:
             path.unlink(missing_ok=True)
-
-
-def _best_name(folder: Path) -> str:
-    file = folder / "best.json"
-    if not file.is_file():
-        return ""
-    name = _read_json(file).get("checkpoint")
-    if not isinstance(name, str):
-        raise RunError(f"{file} names no checkpoint", fix="delete it; the newest checkpoint is used then")
-    return name
-
-
-def latest_checkpoint(run: Path) -> Path:
-    """The newest checkpoint of a run folder.
-
-    Raises:
-        RunError: there is none.
-    """
-    files = checkpoint_files(checkpoint_folder(run))
-    if not files:
-        raise RunError(f"{run} holds no checkpoint", fix="check the run's name, or train it first")
-    return files[-1]
-
-
-def best_checkpoint(run: Path) -> Path:
-    """The best checkpoint's JSON file, or the newest one's where none is known as the best.
-
-    Raises:
-        RunError: there is none.
-    """
-    folder = checkpoint_folder(run)
-    name = _best_name(folder)
-    return folder / f"{name}.json" if name else latest_checkpoint(run)
 
 
 def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
@@ -241,7 +174,7 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
     Raises:
         RunError: a part is missing, damaged or of an unknown format.
     """
-    header = _read_json(file)
+    header = read_header(file)
     if header.get("format") != _FORMAT:
         raise RunError(
             f"{file} has the checkpoint format {header.get('format')!r}, not {_FORMAT}", fix="train it again"
@@ -265,22 +198,8 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
         raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(
-            f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first"
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{file} is damaged: no JSON object", fix="delete it, and go on from the one before")
-    return content
-
-
 def _read_tensors(file: Path, part: str, header: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    path = file.with_name(f"{file.stem}.{part}.safetensors")
+    path = weights_file(file, part)
     fix = "delete this checkpoint, and go on from the one before"
     try:
         data = path.read_bytes()
@@ -315,5 +234,5 @@ def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Check
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{file} does not fit its own architecture: {reason}", fix="train it again") from error
-    digest: str = _read_json(file)["sha256"]["model"]
+    digest: str = read_header(file)["sha256"]["model"]
     return model.eval(), checkpoint, digest

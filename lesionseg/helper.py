@@ -23,7 +23,7 @@ from lesionseg.errors import LesionsegError, ResourceError
 __all__ = ["Crew", "serve"]
 
 R = TypeVar("R")
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from lesionseg.inference.helper import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from lesionseg.helper import serve; serve()"
 _LENGTH = struct.Struct(">Q")
 _READY = b"ready"
 

@@ -1,0 +1,141 @@
+"""Where a run's checkpoints lie, which is the best, and whose weights it holds; needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lesionseg.data.images import write_atomic
+from lesionseg.errors import RunError
+
+__all__ = [
+    "FOLDER",
+    "best_checkpoint",
+    "best_name",
+    "checkpoint_files",
+    "checkpoint_folder",
+    "chosen_folder",
+    "latest_checkpoint",
+    "place_checkpoints",
+    "read_header",
+    "weights_digest",
+    "weights_file",
+]
+
+FOLDER = "checkpoints"
+_POINTER = "checkpoints.json"
+_STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
+
+
+def place_checkpoints(run: Path, chosen: str | None) -> None:
+    """Notes where a new run's checkpoints go, for ``checkpoint_folder``.
+
+    Raises:
+        OutputError: the run folder cannot be written to.
+    """
+    if chosen is None:
+        (run / _POINTER).unlink(missing_ok=True)
+    else:
+        write_atomic(run / _POINTER, json.dumps({"folder": str(chosen_folder(run, chosen))}).encode())
+
+
+def chosen_folder(run: Path, chosen: str | None) -> Path:
+    """Where a new run's checkpoints go: its own folder, or one of its name in the chosen one."""
+    return run / FOLDER if chosen is None else (Path(chosen) / run.name).absolute()
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """The folder of a run's checkpoints.
+
+    Raises:
+        RunError: ``checkpoints.json`` is damaged.
+    """
+    pointer = run / _POINTER
+    if not pointer.is_file():
+        return run / FOLDER
+    folder = read_header(pointer).get("folder")
+    if not isinstance(folder, str):
+        raise RunError(f"{pointer} names no folder", fix='write {"folder": "..."} with that of the checkpoints into it')
+    return Path(folder)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints' JSON files, oldest first."""
+    found = []
+    for path in folder.glob("epoch-*.json"):
+        match = _STEM.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), int(match[2] or 0), path))
+    return [path for _, _, path in sorted(found)]
+
+
+def best_name(folder: Path) -> str:
+    """The name of the best checkpoint, empty where none is known as the best."""
+    file = folder / "best.json"
+    if not file.is_file():
+        return ""
+    name = read_header(file).get("checkpoint")
+    if not isinstance(name, str):
+        raise RunError(f"{file} names no checkpoint", fix="delete it; the newest checkpoint is used then")
+    return name
+
+
+def latest_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run folder.
+
+    Raises:
+        RunError: there is none.
+    """
+    files = checkpoint_files(checkpoint_folder(run))
+    if not files:
+        raise RunError(f"{run} holds no checkpoint", fix="check the run's name, or train it first")
+    return files[-1]
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint's JSON file, or the newest one's where none is known as the best.
+
+    Raises:
+        RunError: there is none.
+    """
+    folder = checkpoint_folder(run)
+    name = best_name(folder)
+    return folder / f"{name}.json" if name else latest_checkpoint(run)
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """What a checkpoint's JSON file, or one of those beside it, says.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first"
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} is damaged: no JSON object", fix="delete it, and go on from the one before")
+    return content
+
+
+def weights_file(file: Path, part: str = "model") -> Path:
+    """The tensors beside a checkpoint's JSON file: of the ``model``, or of the optimiser, ``optim``."""
+    return file.with_name(f"{file.stem}.{part}.safetensors")
+
+
+def weights_digest(run: Path) -> str:
+    """SHA-256 of the weights that ``load_model`` would load, empty where it would refuse them."""
+    try:
+        file = best_checkpoint(run)
+        known = str(read_header(file)["sha256"]["model"])
+        found = hashlib.sha256(weights_file(file).read_bytes()).hexdigest()
+    except (RunError, OSError, KeyError, TypeError):
+        return ""
+    return known if found == known else ""
