@@ -28,7 +28,7 @@ from lesionseg.inference.predictor import TorchPredictor
 from lesionseg.inference.scoring import score_run
 from lesionseg.models import ModelSpec, SegmentationModel, load_encoder_weights
 from lesionseg.models.weights import ARCHITECTURE, EncoderSpec, EncoderWeights
-from lesionseg.training.checkpoint import best_checkpoint, checkpoint_folder, load_checkpoint
+from lesionseg.training.checkpoint import best_checkpoint, load_checkpoint
 from lesionseg.training.fit import fit
 
 
@@ -118,7 +118,7 @@ def main() -> None:
         run,
         on_epoch=lambda row: print({k: round(v, 4) for k, v in row.items()}, flush=True),
     )
-    state = load_checkpoint(best_checkpoint(checkpoint_folder(run)))
+    state = load_checkpoint(best_checkpoint(run))
     model.load_state_dict(dict(state.model_state))
     predictor = TorchPredictor(
         model,
