@@ -22,10 +22,8 @@ def test_melanin_takes_blue_most_and_keeps_the_order_of_tones() -> None:
     lost = 1 - under_melanin(LIGHT, 1.0)[0, 0] / LIGHT[0, 0]
     assert lost[0] < lost[1] < lost[2]
     assert np.allclose(lost, 1 - np.exp(-MELANIN), atol=0.05)
-    angles = [
-        skin_angle(rgb2lab(under_melanin(LIGHT, density) ** (1 / 2.2)).astype(np.float32), ~DISC)
-        for density in (0.0, 1.0, 2.0, 3.0)
-    ]
+    looks = [rgb2lab(under_melanin(LIGHT, density) ** (1 / 2.2)) for density in (0.0, 1.0, 2.0, 3.0)]
+    angles = [skin_angle(np.moveaxis(lab, 2, 0).astype(np.float32), ~DISC) for lab in looks]
     assert [skin_tone(angle) for angle in angles] == ["very light", "tan", "brown", "brown"]
     assert angles == sorted(angles, reverse=True)
 
