@@ -2,8 +2,9 @@
 
     python benchmarks/average.py runs/BEFORE runs/AFTER --share 0.5 --output runs/BOTH
 
-What was learned on changed photos is thus kept in part, and so is what was known before (WiSE-FT, Wortsman et al. 2022,
-arXiv:2109.01903; it holds only within one training path). Which share is best is for validation photos to say:
+BEFORE may also be a model that ships. What was learned on changed photos is thus kept in part, and so is what was known
+before (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903; it holds only within one training path). Which share is best is
+for validation photos to say:
 ``python benchmarks/robustness.py runs/BEFORE runs/BOTH runs/AFTER --manifest MANIFEST --split val``.
 """
 
@@ -15,27 +16,42 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionseg.data.images import write_atomic
+from lesionseg.models import SegmentationModel
+from lesionseg.models.packing import unpack
+from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
 from lesionseg.training.checkpoint import checkpoint_folder, load_model, save_checkpoint
 
 
-def average(before: Path, after: Path, share: float, output: Path, which: str = "last") -> None:
+def weights_of(source: str) -> tuple[SegmentationModel, str]:
+    """Model and SHA-256 of a run or of a model that ships."""
+    place = find_model(source)
+    if is_bundle(place):
+        bundle = open_bundle(place)
+        return unpack(bundle), bundle.digest(WEIGHTS)
+    model, _, digest = load_model(place)
+    return model, digest
+
+
+def average(before: str, after: Path, share: float, output: Path, which: str = "last") -> None:
     """Writes the run.
 
     Args:
-        before, after: run folders of the same architecture.
+        before: a run folder (its best state) or the name of a model that ships.
+        after: a run folder, of the same architecture.
         share: of ``after``, in [0, 1].
         output: run folder; its history is that of ``after``.
         which: checkpoint of ``after``, ``best`` or ``last``.
     """
-    (_, first, one), (_, last, other) = load_model(before), load_model(after, which)
-    if first.model_spec != last.model_spec:
+    (first, one), (_, last, other) = weights_of(before), load_model(after, which)
+    if first.spec.to_json() != last.model_spec:
         raise SystemExit(f"{before} and {after} are not of one architecture")
+    known = first.state_dict()
     state = {
-        name: first.model_state[name].lerp(value, share) if value.is_floating_point() else value
+        name: known[name].lerp(value, share) if value.is_floating_point() else value
         for name, value in last.model_state.items()
     }
     described = json.loads((after / "run.json").read_text(encoding="utf-8"))
-    made = {"of": [before.name, after.name], "weights_sha256": [one, other], "share": share}
+    made = {"of": [Path(before).name, after.name], "weights_sha256": [one, other], "share": share}
     output.mkdir(parents=True, exist_ok=True)
     described |= {"name": output.name, "average": made}
     write_atomic(output / "run.json", json.dumps(described, indent=1).encode())
@@ -46,7 +62,7 @@ def average(before: Path, after: Path, share: float, output: Path, which: str = 
 def main() -> None:
     """See the module."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("before", type=Path)
+    words.add_argument("before")
     words.add_argument("after", type=Path)
     words.add_argument("--share", type=float, required=True)
     words.add_argument("--which", choices=("best", "last"), default="last")

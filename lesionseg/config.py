@@ -107,6 +107,8 @@ class DataConfig(_Section):
     """Largest part of the light that comes from everywhere, on three pictures of ten: low contrast; 0 leaves it off."""
     noise: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Largest deviation in levels of a sensor's noise, on three pictures of ten; 0 leaves it off."""
+    jpeg: Annotated[int, Field(ge=1, le=100)] = 100
+    """Lowest quality of a JPEG file that three pictures of ten become; 100 leaves it off."""
     distance: Annotated[float, Field(ge=1, le=8)] = 1.0
     """How many times smaller three pictures of ten become at most, in more of their skin; 1 leaves it off."""
     lens: _Probability = 0.0
@@ -213,6 +215,9 @@ class OptimConfig(_Section):
     """Part of the steps over which the learning rates first rise."""
     loss: Literal["bce", "dice", "bce_dice", "focal", "tversky", "ce", "ce_dice"] = "bce"
     """A loss of ``lesionseg.training.losses``."""
+    trim: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of each batch's pictures, those with the largest loss, that is not learned from: masks may be wrong
+    (arXiv:1810.11874)."""
     class_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """In the (binary) cross-entropy of ``loss``: one per class, or for binary masks that of the lesion; none: all 1."""
     encoder_lr: Annotated[float, Field(ge=0)] = 1e-4
@@ -221,8 +226,8 @@ class OptimConfig(_Section):
     """The decoder's learning rate."""
 
     teacher: Annotated[str, Field(min_length=1)] | None = None
-    """A run folder whose best state teaches: its probabilities on each batch are learned beside the truth; null: none.
-    Binary masks only."""
+    """A run folder (its best state) or the name of a model that ships, whose probabilities on each batch are learned
+    beside the truth; null: none. Binary masks only."""
     teacher_weight: _Probability = 0.5
     """The teacher's part of what is minimised; the rest is ``loss``."""
 

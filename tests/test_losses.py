@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesionseg.errors import ConfigError
-from lesionseg.training.losses import BINARY_LOSSES, CLASS_LOSSES, find_loss
+from lesionseg.training.losses import BINARY_LOSSES, CLASS_LOSSES, find_loss, trimmed
 
 TRUTH = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
 CLASSES = torch.tensor([[[[2.0, 1.0], [0.0, 0.0]]]])
@@ -80,3 +80,27 @@ def test_sum_is_the_sum(seed: int) -> None:
 def test_a_loss_for_other_channels_is_refused(name: str, classes: int) -> None:
     with pytest.raises(ConfigError, match=f"no loss '{name}' for {classes}"):
         find_loss(name, classes)
+
+
+@given(part=st.floats(0.01, 0.99), count=st.integers(1, 9), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_trimmed_is_the_mean_of_the_smallest(part: float, count: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, truth = torch.randn(count, 1, 4, 4, generator=generator), torch.ones(count, 1, 4, 4)
+    loss = find_loss("bce_dice", 1)
+    each = sorted(loss(logits[i : i + 1], truth[i : i + 1]).item() for i in range(count))
+    kept = max(1, math.ceil(count * (1 - part) - 1e-9))
+    assert trimmed(loss, part)(logits, truth).item() == pytest.approx(sum(each[:kept]) / kept, rel=1e-5)
+
+
+def test_trimmed_learns_nothing_from_the_worst_picture() -> None:
+    logits = torch.tensor([3.0, -3.0, 2.0, 1.0]).view(4, 1, 1, 1).repeat(1, 1, 2, 2).requires_grad_()
+    trimmed(find_loss("bce", 1), 0.25)(logits, torch.ones(4, 1, 2, 2)).backward()
+    assert logits.grad is not None
+    assert logits.grad.flatten(1).abs().sum(1).ne(0).tolist() == [True, False, True, True]
+
+
+def test_nothing_trimmed_is_the_loss_itself() -> None:
+    loss = find_loss("dice", 1)
+    assert trimmed(loss, 0) is loss
+    assert trimmed(loss, 0.5)(torch.zeros(1, 1, 2, 2), TRUTH).item() == pytest.approx(0.5, abs=1e-5)

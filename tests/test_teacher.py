@@ -15,6 +15,8 @@ from torch import nn
 
 from lesionseg.config import RunConfig
 from lesionseg.errors import ConfigError, RunError
+from lesionseg.models.packing import unpack
+from lesionseg.shipped_models import WEIGHTS, find_model, open_bundle
 from lesionseg.training import precision
 from lesionseg.training.checkpoint import latest_checkpoint, load_checkpoint, load_model
 from lesionseg.training.fit import fit
@@ -146,6 +148,16 @@ def test_it_is_the_runs_best_state(tiny, old: Path) -> None:
         assert close(teacher.net(image), model(image))
 
 
+def test_a_model_that_ships_teaches(tiny) -> None:
+    teacher = load_teacher(tiny.config("optim.teacher=lesionseg-lite"))
+    assert teacher is not None
+    bundle = open_bundle(find_model("lesionseg-lite"))
+    assert (teacher.size, teacher.run, teacher.sha256) == (bundle.size, "lesionseg-lite", bundle.digest(WEIGHTS))
+    image = torch.rand(1, 3, *bundle.size) * 255
+    with torch.no_grad():
+        assert close(teacher.net(image), unpack(bundle)(image))
+
+
 def test_settings_without_a_teacher_are_listed(tiny, old: Path) -> None:
     words = (f"optim.teacher={old}", "data.trimap=2", "optim.loss=ce", "loop.cache_features=true", "optim.encoder_lr=0")
     with pytest.raises(ConfigError, match="does not go with") as caught:
@@ -160,7 +172,7 @@ def test_a_run_of_several_classes_or_none_teaches_nothing(tiny, tmp_path: Path) 
     run_training(tiny.config(*LIGHT, "data.trimap=2", "optim.loss=ce"), tmp_path / "three")
     with pytest.raises(ConfigError, match="has 3 classes"):
         run_training(tiny.config(*LIGHT, f"optim.teacher={tmp_path / 'three'}"), tmp_path / "new")
-    with pytest.raises(RunError, match="holds no checkpoint"):
+    with pytest.raises(RunError, match="there is no model"):
         run_training(tiny.config(*LIGHT, f"optim.teacher={tmp_path / 'nowhere'}"), tmp_path / "new")
 
 

@@ -1,5 +1,6 @@
 """Augmentation: image and mask move together, and (seed, epoch, index) decides alone."""
 
+import io
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lesionseg.config import DataConfig, load_config
 from lesionseg.data.transforms import Augmentation, augmentation
@@ -194,9 +196,10 @@ LOOKS = {
     "melanin": 2.0,
     "haze": 0.9,
     "noise": 20.0,
+    "jpeg": 10,
 }
-OFTEN = {**dict.fromkeys(("blur", "haze", "noise"), (1, 14)), **dict.fromkeys(("contrast", "melanin"), (4, 16))}
-"""Of twenty pictures, about three of ten are blurred, hazy or noisy, and half get another contrast or skin."""
+OFTEN = {**dict.fromkeys(("blur", "haze", "noise", "jpeg"), (1, 14)), **dict.fromkeys(("contrast", "melanin"), (4, 16))}
+"""Of twenty pictures, about three of ten are changed, or half."""
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -208,6 +211,28 @@ def test_looks_change_the_image_alone(name: str) -> None:
         changed += not torch.equal(item["image"], torch.from_numpy(IMAGE))
     least, most = OFTEN.get(name, (20, 20))
     assert least <= changed <= most
+
+
+def test_compressed_pictures_are_jpeg_files_of_the_asked_qualities() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    files = {quality: io.BytesIO() for quality in range(40, 96)}
+    for quality, file in files.items():
+        Image.fromarray(image.transpose(1, 2, 0)).save(file, "jpeg", quality=quality)
+    known = {np.asarray(Image.open(file)).tobytes(): quality for quality, file in files.items()}
+    qualities = []
+    for index in range(300):
+        seen = build(jpeg=40)(image, MASK, 0, index)["image"].numpy()
+        if not np.array_equal(seen, image):
+            qualities.append(known[seen.transpose(1, 2, 0).tobytes()])
+    # Binomial(300, 0.3): mean 90, standard deviation 7.9.
+    assert 60 < len(qualities) < 120
+    assert min(qualities) < 45
+    assert max(qualities) > 90
+
+
+def test_jpeg_takes_qualities_finer_than_its_finest() -> None:
+    assert any(not torch.equal(item["image"], torch.from_numpy(IMAGE)) for item in items(build(jpeg=99), 20))
 
 
 def test_distance_makes_image_and_mask_smaller_together() -> None:

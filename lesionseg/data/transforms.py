@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from monai import transforms as mt
 from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
+from PIL import Image
 
 from lesionseg.config import DataConfig
 from lesionseg.data.artefacts import ARTEFACTS, Field, draw_hair
@@ -19,9 +21,10 @@ from lesionseg.data.retaken import from_afar, through_haze, through_lens, under_
 from lesionseg.errors import ConfigError
 from lesionseg.records import BoolMask, RgbImage
 
-__all__ = ["Augmentation", "RandArtefactsd", "RandLightd", "RandRetakend", "augmentation"]
+__all__ = ["Augmentation", "RandArtefactsd", "RandJpegd", "RandLightd", "RandRetakend", "augmentation"]
 
 _KEYS = ("image", "mask")
+_FINE_JPEG = 95
 _OTHER_ARTEFACTS = tuple(name for name in ARTEFACTS if name != "hair")
 
 
@@ -126,12 +129,43 @@ class RandRetakend(MapTransform, Randomizable):  # type: ignore[misc]
         item = dict(data)
         if self.R.random() < self.prob:
             rng = np.random.default_rng(self.R.randint(2**31))
-            image, mask = (np.asarray(item[key]) for key in self.keys)
-            photo = image.clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0)
-            photo, found = self.take(photo, mask[0] > 0, rng)
+            mask = np.asarray(item[self.keys[1]])
+            photo, found = self.take(_as_photo(item[self.keys[0]]), mask[0] > 0, rng)
             item[self.keys[0]] = np.ascontiguousarray(photo.transpose(2, 0, 1))
             item[self.keys[1]] = found[None].astype(mask.dtype)
         return item
+
+
+class RandJpegd(MapTransform, Randomizable):  # type: ignore[misc]
+    """Makes a picture, ``uint8 or float 3 H W`` in [0, 255], a JPEG file and reads it, with probability ``prob``.
+
+    The quality is drawn evenly from ``least`` to 95; colours are stored at half the size, as cameras do.
+    """
+
+    def __init__(self, keys: str, least: int, prob: float) -> None:
+        super().__init__(keys)
+        self.least, self.prob = least, prob
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        item = dict(data)
+        for key in self.keys:
+            if self.R.random() < self.prob:
+                quality = int(self.R.randint(self.least, max(self.least, _FINE_JPEG) + 1))
+                item[key] = np.ascontiguousarray(_jpeg(_as_photo(item[key]), quality).transpose(2, 0, 1))
+        return item
+
+
+def _jpeg(photo: RgbImage, quality: int) -> RgbImage:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "jpeg", quality=quality)
+    with Image.open(file) as picture:
+        return np.asarray(picture)
+
+
+def _as_photo(image: Any) -> RgbImage:
+    photo: RgbImage = np.asarray(image).clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0)
+    return photo
 
 
 def _darker_skin(light: Field, rng: np.random.Generator, most: float) -> Field:
@@ -237,6 +271,8 @@ def _camera(config: DataConfig) -> Iterator[Any]:
         yield mt.RandGaussianSmoothd("image", sigma_x=sigma, sigma_y=sigma, prob=0.3)
     if config.noise:
         yield mt.RandGaussianNoised("image", std=config.noise, prob=0.3)
+    if config.jpeg < 100:
+        yield RandJpegd("image", config.jpeg, prob=0.3)
     if config.cutout:
         yield mt.RandCoarseDropoutd(
             "image",

@@ -24,7 +24,7 @@ _BATCH = 16
 _MARKER = np.array([[[0, 1], [2, 3]]], np.uint8)
 _FIXED = (
     *("rotate90", "rotate", "scale", "shift", "distance", "lens", "brightness", "colour", "contrast", "illumination"),
-    *("blur", "noise", "melanin", "haze", "hair", "artefacts", "cutout"),
+    *("blur", "noise", "jpeg", "melanin", "haze", "hair", "artefacts", "cutout"),
 )
 
 

@@ -22,7 +22,7 @@ from lesionseg.training.callbacks import Callback, best_epoch, loop_callbacks
 from lesionseg.training.example import find_example
 from lesionseg.training.features import FeatureDataset
 from lesionseg.training.files import RunFiles
-from lesionseg.training.losses import find_loss
+from lesionseg.training.losses import find_loss, trimmed
 from lesionseg.training.optim import build_optimizer, learning_rates
 from lesionseg.training.precision import compiled, open_accelerator, open_precision
 from lesionseg.training.processes import SharedSampler, agreed, average, synchronise_norms
@@ -89,16 +89,16 @@ def fit(
         OutputError: a checkpoint cannot be written; the one before stays.
         ResourceError: half a batch needs too much memory, or a data-loader worker was killed.
     """
-    loop = config.loop
+    loop, optim = config.loop, config.optim
     accelerator = open_accelerator(loop)
     precision = open_precision(loop, accelerator.device)
     shares = {"rank": accelerator.process_index, "processes": accelerator.num_processes}
     stop = agreed(accelerator, stop_requested)
-    if config.optim.frozen:
+    if optim.frozen:
         model.encoder.freeze()
     synchronise_norms(accelerator, model)
     model.to(memory_format=memory_format(loop))
-    optimizer = build_optimizer(model, config.optim)
+    optimizer = build_optimizer(model, optim)
     state = State() if resume_from is None else restore(resume_from, model, optimizer, precision.scaler)
     order = SharedSampler(len(train), loop.batch_size, loop.seed, **shares)
     val_order = SharedSampler(len(validation), loop.batch_size, **shares)
@@ -116,10 +116,10 @@ def fit(
         optimizer=optimizer,
         order=order,
         batches=make_loader(train, order, config.data.workers),
-        loss_of=find_loss(config.optim.loss, model.spec.classes, config.optim.class_weights),
+        loss_of=trimmed(find_loss(optim.loss, model.spec.classes, optim.class_weights), optim.trim),
         lesson=taught_by(teacher, config, precision, memory_format(loop)) if teacher else None,
         names=names,
-        average=make_average(model, config.optim.ema, resume_from),
+        average=make_average(model, optim.ema, resume_from),
         halving=Halving(on_notice, allowed=accelerator.num_processes == 1),
     )
     files = RunFiles(run, parts, find_example(loop.example, run, validation, val_names))

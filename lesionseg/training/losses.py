@@ -5,16 +5,18 @@ With one channel the truth is 0 or 1 and the probability a sigmoid; with C chann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the field's usual name
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import Tensor
 
 from lesionseg.errors import ConfigError
 
-__all__ = ["BINARY_LOSSES", "CLASS_LOSSES", "Loss", "Weighted", "find_loss"]
+__all__ = ["BINARY_LOSSES", "CLASS_LOSSES", "Loss", "Weighted", "find_loss", "trimmed"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits ``N C H W`` and truth ``float N 1 H W`` (0 and 1, or class indices) to a scalar."""
@@ -98,3 +100,22 @@ def find_loss(name: str, classes: int, weights: Sequence[float] = ()) -> Loss:
         able = ", ".join(key for key, other in known.items() if isinstance(other, Weighted))
         raise ConfigError(f"the loss {name!r} takes no optim.class_weights", fix=f"use one of: {able}")
     return loss
+
+
+def trimmed(loss: Loss, part: float) -> Loss:
+    """The mean over the pictures that fit best (Shen and Sanghavi 2019, arXiv:1810.11874, algorithm 1, batch by batch).
+
+    A mask that is wrong stands out by its loss, once a network has learned what most masks agree on.
+
+    Args:
+        loss: of which each picture's is taken by itself.
+        part: of the batch that is left out, in [0, 1); at least one picture stays. 0 gives ``loss`` itself.
+    """
+    if part == 0:
+        return loss
+
+    def of_the_best(logits: Tensor, truth: Tensor) -> Tensor:
+        each = torch.stack([loss(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
+        return each.topk(math.ceil(len(each) * (1 - part) - 1e-9), largest=False).values.mean()
+
+    return of_the_best

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from lesionseg.config import RunConfig
 from lesionseg.errors import ConfigError
 from lesionseg.models.folding import fold_norms
+from lesionseg.models.packing import unpack
+from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
 from lesionseg.training.checkpoint import load_model
 from lesionseg.training.precision import Precision, compiled
 
@@ -30,7 +32,7 @@ class Teacher:
     Attributes:
         net: from pictures ``N 3 H W`` of its size to logits ``N 1 H W``.
         size: height and width that it was trained at.
-        run: its run's name.
+        run: the name of its run, or of the model that ships.
         sha256: hex digest of its weights file.
     """
 
@@ -41,11 +43,13 @@ class Teacher:
 
 
 def load_teacher(config: RunConfig) -> Teacher | None:
-    """The best state of the run that ``optim.teacher`` names, with its BatchNorms folded; None where it names none.
+    """The best state of the run, or the model, that ``optim.teacher`` names, with its BatchNorms folded.
+
+    None where it names none.
 
     Raises:
         ConfigError: naming each setting that does not go with a teacher, or the teacher has several classes.
-        RunError: the run that it names has no intact checkpoint.
+        RunError: there is no such model, or it is damaged.
     """
     if config.optim.teacher is None:
         return None
@@ -57,16 +61,21 @@ def load_teacher(config: RunConfig) -> Teacher | None:
         raise ConfigError(
             "optim.teacher does not go with these settings", problems=problems, fix="change them, or set it to null"
         )
-    run = Path(config.optim.teacher).expanduser()
-    model, state, digest = load_model(run)
+    place = find_model(config.optim.teacher)
+    if is_bundle(place):
+        bundle = open_bundle(place)
+        model, size, digest = unpack(bundle), bundle.size, bundle.digest(WEIGHTS)
+    else:
+        model, state, digest = load_model(place)
+        # As it was written, whatever else an older version did not know.
+        height, width = state.config["data"]["image_size"]
+        size = height, width
     if model.spec.classes != 1:
         raise ConfigError(
-            f"optim.teacher={run} has {model.spec.classes} classes",
+            f"optim.teacher={config.optim.teacher} has {model.spec.classes} classes",
             fix="name a run on binary masks, or set optim.teacher=null",
         )
-    # As it was written, whatever else an older version did not know.
-    height, width = state.config["data"]["image_size"]
-    return Teacher(fold_norms(model), (height, width), run.resolve().name, digest)
+    return Teacher(fold_norms(model), size, place.resolve().name, digest)
 
 
 def require_same_teacher(teacher: Teacher | None, run: Path) -> None:
