@@ -67,11 +67,12 @@ def evaluate(
     name = split + AT_MODEL_SIZE * at_model_size
     # Loading the weights, and torch for them, takes longer than reading the scores.
     known = weights_digest(model) if is_run(model) else ""
-    if known and _is_scored(model, name, known, _manifest_of(model, manifest, root).sha256):
+    data = _manifest_of(model, manifest, root) if known else None
+    if data and _is_scored(model, name, known, data.sha256):
         return load_run(model, name)
     predictor = load_predictor(model)
     home = _home(as_path(run), model, predictor, as_path(scores_in))
-    data = _manifest_of(home, manifest, root)
+    data = data or _manifest_of(home, manifest, root)
     if not _is_scored(home, name, predictor.sha256, data.sha256):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)

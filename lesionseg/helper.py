@@ -20,12 +20,22 @@ from typing import IO, Any, Generic, TypeVar
 
 from lesionseg.errors import LesionsegError, ResourceError
 
-__all__ = ["Crew", "serve"]
+__all__ = ["MANY", "Crew", "count_cores", "serve"]
+
+MANY = 100
+"""Photos; with fewer, a helper is hardly there before all is done."""
 
 R = TypeVar("R")
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from lesionseg.helper import serve; serve()"
 _LENGTH = struct.Struct(">Q")
 _READY = b"ready"
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Crew(Generic[R]):

@@ -281,16 +281,16 @@ def test_helpers_give_the_same_files(run, cases, tmp_path, monkeypatch):
             greeter.join()
         return made[-1]
 
-    monkeypatch.setattr(scoring, "_MANY", 4)
+    monkeypatch.setattr(scoring, "MANY", 4)
     monkeypatch.setattr(scoring, "Crew", ready)
-    monkeypatch.setattr(scoring.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(scoring, "count_cores", lambda: 2)
     monkeypatch.setattr(comparing, "_KNOWN_TRAITS", {})
     there = score(run, [*cases, photo])
     assert {path.name: path.read_bytes() for path in sorted(there.rglob("*")) if path.is_file()} == kept
     assert len(made[0]._helpers) == 1
     assert len(comparing._KNOWN_TRAITS) == 4
     assert made[0]._helpers[0]._process.poll() is not None
-    monkeypatch.setattr(scoring, "_MANY", 5)
+    monkeypatch.setattr(scoring, "MANY", 5)
     score(run, [*cases, photo])
     assert made[1]._helpers == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from PIL import Image
 from lesionseg.data.images import read_image, read_mask, read_probability, resize_mask, resize_photo, resize_probability
 from lesionseg.evaluation.panels import error_colours
 from lesionseg.evaluation.runs import RunResult, scores_of
-from lesionseg.helper import Crew
+from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.records import BoolMask, Case
 
 __all__ = ["Strip", "begun_strips", "draw_strips"]
@@ -29,8 +28,6 @@ _RUNS = 4
 # About a kilobyte each; the page is to stay under 5 MB.
 _PANELS = 2200
 _QUALITY = 62
-# With fewer, another process is hardly there before all are drawn.
-_MANY = 100
 _LOW, _MIDDLE, _HIGH = (np.array(c, np.float32) for c in ((68, 1, 84), (33, 145, 140), (253, 231, 37)))
 
 
@@ -55,7 +52,7 @@ def begun_strips(results: Sequence[RunResult], cases: Mapping[str, Case]) -> Ite
 
     Arguments and errors are those of ``draw_strips``.
     """
-    if len(cases) < _MANY or os.cpu_count() == 1:
+    if len(cases) < MANY or count_cores() == 1:
         yield partial(draw_strips, results, cases)
         return
     crew = Crew(_strip, 1)

@@ -6,7 +6,6 @@ all of them alike.
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from lesionseg.errors import ConfigError, RunError
 from lesionseg.evaluation.class_metrics import class_confusion, mean_iou
 from lesionseg.evaluation.metrics import accuracy, confusion, dice, jaccard
 from lesionseg.export.photos import ScoredPhotos, generated_photos, read_photos
+from lesionseg.helper import count_cores
 from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPredictor, load_predictor
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import INT8, find_model, is_bundle
@@ -102,7 +102,7 @@ def benchmark(
     for index, (path, model) in enumerate(zip(models, loaded, strict=True)):
         rows.append(_describe(path, model) | _score(model, cases))
         tell(index + 1, steps)
-    for number, (column, threads) in enumerate((("ms_1_thread", 1), ("ms_all_threads", _cores()))):
+    for number, (column, threads) in enumerate((("ms_1_thread", 1), ("ms_all_threads", count_cores()))):
         for row, milliseconds in zip(rows, _time(models, loaded, threads, rounds), strict=True):
             row[column] = milliseconds
         tell(len(models) + 1 + number, steps)
@@ -113,10 +113,6 @@ def benchmark(
     write_atomic(output / "benchmark.csv", encode_table(COLUMNS, rows))
     write_atomic(output / "benchmark.md", _markdown(rows).encode())
     return Benchmark(tuple(rows), output / "benchmark.csv")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load(path: Path, threads: int) -> Predictor:

@@ -8,7 +8,6 @@ there are photos enough to pay for starting them, each has a process to do its p
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +18,19 @@ from pathlib import Path
 from lesionseg.data.files import read_bytes
 from lesionseg.data.writing import write_whole
 from lesionseg.errors import ImageError, OutputError
-from lesionseg.helper import Crew
+from lesionseg.helper import Crew, count_cores
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import Journal, Row
 from lesionseg.inference.photos import output_stem
 from lesionseg.inference.stages import overlapped
 
-__all__ = ["PHOTOS_PER_PROCESS", "Errand", "Pipeline", "count_cores", "scratch_folder"]
+__all__ = ["PHOTOS_PER_PROCESS", "Errand", "Pipeline", "scratch_folder"]
 
 # Finished photos that may wait for one that takes longer, per worker.
 _AHEAD = 8
 
 PHOTOS_PER_PROCESS = 200
 """Starting a process takes as much time as thirty photos, and on two cores saves a twelfth of them."""
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

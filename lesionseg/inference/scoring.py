@@ -20,7 +20,7 @@ from lesionseg.data.images import read_bytes, resize_mask
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
 from lesionseg.evaluation.scoring import Scored, write_evaluation
-from lesionseg.helper import Crew
+from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
 from lesionseg.inference.predictor import Predictor, load_predictor
 from lesionseg.inference.stages import decode, infer, overlapped
@@ -32,8 +32,6 @@ AT_MODEL_SIZE = "-at-model-size"
 """What the name of such an evaluation ends in."""
 
 _NAME_BYTES = 200
-# With fewer cases, helpers are hardly there before all is done.
-_MANY = 100
 
 
 class Source(Protocol):
@@ -210,11 +208,11 @@ def _score(
             elif not problems:
                 yield item, source.predict(item)
 
-    cores = os.cpu_count() or 1
+    cores = count_cores()
     workers = min(4, cores)
     # While one process predicts, others compare; in one they would wait for each other at Python's lock. Two keep up
     # with any network.
-    helpers = min(2, cores - 1) if len(cases) >= _MANY else 0
+    helpers = min(2, cores - 1) if len(cases) >= MANY else 0
     crew: Crew[Compared] = Crew(compare, helpers)
 
     def compared(item: tuple[Ready, Probability]) -> Scored:
