@@ -20,6 +20,7 @@ from plausibility_pictures import (
     SIZE,
     cast,
     changed,
+    compressed,
     darker_skin,
     distant,
     folder,
@@ -80,6 +81,7 @@ def negatives(side: int, more: Path | None) -> dict[str, Pictures]:
     rng = np.random.default_rng((5, side, 9))
     kinds["from a distance"] = [distant(rng, backgrounds) for _ in range(100)]
     kinds["parts and changes"] = [changed(photo, rng) for photo in backgrounds for _ in range(3)]
+    kinds["compressed"] = [compressed(photo, rng) for photo in backgrounds for _ in range(3)]
     return kinds
 
 
@@ -90,6 +92,7 @@ def positives(real: Pictures, side: int) -> dict[str, Pictures]:
         "real": half,
         "cast": [cast(photo, rng) for photo in half],
         "darker": [darker_skin(photo, rng) for photo in half],
+        "compressed": [compressed(photo, rng) for photo in half],
         "generated": [generate(21 + side, i, height=SIZE[0], width=SIZE[1]).pair.image for i in range(600)],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,14 @@ def changed(photo: Picture, rng: Rng) -> Picture:
         part = resize_photo(np.ascontiguousarray(part), SIZE[0] // 5, SIZE[1] // 5)
     part = resize_photo(np.ascontiguousarray(part), *SIZE)
     return (255 * (part / 255) ** rng.uniform(0.6, 1.6) * rng.uniform(0.6, 1.1)).clip(0, 255).astype(np.uint8)
+
+
+def compressed(photo: Picture, rng: Rng) -> Picture:
+    """As a JPEG file of quality 40 to 95."""
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "jpeg", quality=int(rng.integers(40, 96)))
+    with Image.open(file) as picture:
+        return np.asarray(picture)
 
 
 def cast(photo: Picture, rng: Rng) -> Picture:
