@@ -56,6 +56,17 @@ def test_more_processes_than_pictures_in_a_batch(monkeypatch: pytest.MonkeyPatch
         precision.open_accelerator(LoopConfig(batch_size=2, device="cpu"))
 
 
+def test_a_device_that_does_not_join_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lesionseg.config import LoopConfig
+
+    monkeypatch.setattr(
+        precision, "Accelerator", lambda **_: SimpleNamespace(num_processes=1, device=torch.device("mps"))
+    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"(?s)2 processes were started, and mps trains in 1.*loop.device=cpu"):
+        precision.open_accelerator(LoopConfig(batch_size=2))
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("name", sorted(DECODERS))
 def test_on_several_gpus_batchnorm_sees_the_whole_batch(name: str, frozen: bool) -> None:
@@ -104,7 +115,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_under_torchrun(tiny, tmp_path: Path) -> None:
     words = ["data.image_size=64", "model.encoder_weights=random", "model.dropout=0", "optim.encoder_lr=0"]
-    words += [f"data.manifest={tiny.manifest}", "loop.batch_size=4", "loop.epochs=2", "loop.device=cpu"]
+    words += [f"data.manifest={tiny.manifest}", "loop.batch_size=4", "loop.epochs=2", "loop.device=auto"]
     command = ["--no-python", Path(sys.executable).with_name("lesionseg"), "train", "--name", "run"]
     results = [launch(n, *command, *words, "--runs", str(n), cwd=tmp_path) for n in (1, 2)]
     for result in results:
@@ -115,3 +126,5 @@ def test_the_command_under_torchrun(tiny, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "2" / "run" / "run.json").read_text())["status"] == "finished"
     losses = [[row["train_loss"] for row in history(tmp_path / n / "run")] for n in ("1", "2")]
     assert losses[0] == pytest.approx(losses[1], rel=0.3)
+    # Each has normalised by its own pictures, so it has seen a part alone.
+    assert losses[0] != losses[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 from collections.abc import Callable
@@ -39,10 +40,15 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
     """The device and the processes of a training.
 
     Raises:
-        ConfigError: the device is not there, or there are more processes than images in a batch.
+        ConfigError: the device is not there, there are more processes than images in a batch, or it takes one alone.
     """
+    # Accelerate joins processes on CPUs only where it is told that there is nothing else.
+    on_cpu = loop.device == "cpu" or (loop.device == "auto" and not torch.accelerator.is_available())
     # Accelerate's own precision is a setting of the whole Python process; here it is one of each run.
-    accelerator = Accelerator(cpu=loop.device == "cpu", mixed_precision="no")
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+    if accelerator.num_processes > 1:
+        # Threads that still wait for other processes may abort a Python that ends.
+        atexit.register(_part)
     if loop.device not in ("auto", accelerator.device.type):
         raise ConfigError(f"loop.device={loop.device} is not there", fix="set loop.device to auto or cpu")
     if loop.batch_size < accelerator.num_processes:
@@ -50,7 +56,18 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
             f"loop.batch_size={loop.batch_size} cannot be shared by {accelerator.num_processes} processes",
             fix="start fewer processes, or raise loop.batch_size, which counts the images of all of them",
         )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ConfigError(
+            f"{started} processes were started, and {accelerator.device.type} trains in {accelerator.num_processes}",
+            fix="start one process, or set loop.device=cpu",
+        )
     return accelerator
+
+
+def _part() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def open_precision(loop: LoopConfig, device: torch.device) -> Precision:
