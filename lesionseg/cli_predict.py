@@ -93,7 +93,10 @@ def predict(
         bool, typer.Option("--tta", rich_help_panel=_FOUND, help="Average over four mirror images: slower, and better.")
     ] = False,
     largest: Annotated[
-        bool, typer.Option("--largest-component", rich_help_panel=_FOUND, help="Keep the largest region alone.")
+        bool,
+        typer.Option(
+            "--largest-component", rich_help_panel=_FOUND, help="Keep the largest region alone, at the model's size."
+        ),
     ] = False,
     holes: Annotated[
         bool, typer.Option("--fill-holes", rich_help_panel=_FOUND, help="Fill what the lesion encloses.")

@@ -27,6 +27,13 @@ def encoded(picture: Any, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def white_is_zero(tiff: bytes) -> bytes:
+    """A grey TIFF whose numbers mean the opposite; Pillow writes none of 16 bits."""
+    entry = struct.pack("<HHI", 262, 3, 1)
+    assert tiff.count(entry + b"\1") == 1
+    return tiff.replace(entry + b"\1", entry + b"\0")
+
+
 def animation(kind: str) -> bytes:
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import RGB, black_png, empty_png, encoded, exif
+from pictures import RGB, black_png, empty_png, encoded, exif, white_is_zero
 from PIL import Image
 
 from lesionseg.data import images
@@ -69,6 +69,13 @@ def test_grey_and_16_bit_photos_become_8_bit_rgb() -> None:
     deep = grey.astype(np.uint16) * 256 + 200
     assert np.array_equal(decode_photo(encoded(deep, "PNG"), "x").pixels, np.dstack([grey] * 3))
     assert np.array_equal(decode_photo(encoded(deep, "TIFF"), "x").pixels, np.dstack([grey] * 3))
+
+
+def test_tiffs_in_which_0_is_white() -> None:
+    grey = RGB[..., 0]
+    for levels in (grey, grey.astype(np.uint16) * 256 + 200):
+        data = white_is_zero(encoded(levels, "TIFF"))
+        assert np.array_equal(decode_photo(data, "x").pixels, np.dstack([255 - grey] * 3))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

@@ -66,6 +66,40 @@ def test_a_row_holds_as_long_as_nothing_changed() -> None:
     assert not Job(RedChannel(), PredictOptions(threshold=0.4)).is_current(row, photo(), digest)
 
 
+def test_what_was_not_wanted_before_is_not_there_now() -> None:
+    row, files = predicted(Job(RedChannel(), PredictOptions()), photo())
+    # As a journal has it: without a cell for what was not written.
+    assert "probability_sha256" not in row
+    wanting = Job(RedChannel(), PredictOptions(save_probabilities=True))
+
+    def digest(ending: str) -> str | None:
+        return hashlib.sha256(files[ending]).hexdigest() if ending in files else None
+
+    assert not wanting.is_current(row, photo(), digest)
+
+
+def test_a_jpeg_with_missing_data_is_to_be_looked_at() -> None:
+    pixels = np.full((64, 96, 3), (210, 160, 140), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    row, _ = predicted(Job(RedChannel(), PredictOptions()), buffer.getvalue()[:-2])
+    assert row["review"] == "yes"
+    assert row["reasons"].startswith("the JPEG has no end marker: its last pixels may be wrong")
+
+
+def test_a_peak_that_no_pixel_of_the_photo_has_is_no_lesion() -> None:
+    class Peak(RedChannel):
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            maps = np.zeros(batch.shape[:3], np.float32)
+            maps[:, 5, 5] = 0.6
+            return maps
+
+    row, _ = predicted(Job(Peak(), PredictOptions()), photo())
+    # Between the photo's pixels the peak is lower.
+    assert row["lesion_pixels"] == "0"
+    assert (row["review"], "no lesion found" in row["reasons"]) == ("yes", True)
+
+
 def test_what_an_earlier_run_left_is_renewed() -> None:
     job = Job(RedChannel(), PredictOptions())
     assert set(job.endings(lambda ending: ending == "_probability.png")) == {"_segmentation.png", "_probability.png"}

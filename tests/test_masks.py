@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import GREY, RGB, TRUTH, encoded, palette, png
+from pictures import GREY, RGB, TRUTH, encoded, palette, png, white_is_zero
 from PIL import Image
 
 from lesionseg.data.images import decode_mask, read_mask
@@ -22,6 +22,12 @@ def test_any_two_levels_from_zero(save: Callable[..., Path], top: int) -> None:
 @pytest.mark.parametrize("top", [1, 255, 256, 65535])
 def test_16_bit_masks(save: Callable[..., Path], top: int, kind: str) -> None:
     assert np.array_equal(read_mask(save("m", encoded(TRUTH * np.uint16(top), kind))), TRUTH)
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_masks_in_which_0_is_white(save: Callable[..., Path], top: int) -> None:
+    data = encoded(~TRUTH * np.uint16(top) if top > 255 else ~TRUTH * np.uint8(top), "TIFF")
+    assert np.array_equal(read_mask(save("m", white_is_zero(data))), TRUTH)
 
 
 @pytest.mark.parametrize(

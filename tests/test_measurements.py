@@ -77,7 +77,7 @@ def test_cells_are_of_the_table():
     assert set(measure_photo(decoded(), blob(0), 0.5, Measuring(True, 0.1))) <= set(MEASURES)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1e-7, 1e200, float("nan"), float("inf")])
 def test_an_impossible_scale_is_refused(scale):
     with pytest.raises(ConfigError, match="millimetres per pixel"):
         Measuring(mm_per_pixel=scale)

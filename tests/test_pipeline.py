@@ -192,6 +192,19 @@ def test_parts_of_another_model_are_not_mixed(source: Path, output: Path) -> Non
     assert {row["model_sha256"] for row in table_of(output / TABLE)} == {"b" * 64}
 
 
+def test_a_table_of_other_photos_is_not_taken_for_a_part(source: Path, output: Path) -> None:
+    for number in (1, 2):
+        predict_folder(source, RedChannel(), output, part=Part(number, 2))
+    table = (output / TABLE).read_bytes()
+    for path in sorted(source.rglob("*.jpg")):
+        path.rename(path.with_stem(f"new {path.stem}"))
+    first = predict_folder(source, RedChannel(), output, part=Part(1, 2))
+    assert list(first.missing) == [2]
+    assert (output / TABLE).read_bytes() == table
+    assert not predict_folder(source, RedChannel(), output, part=Part(2, 2)).missing
+    assert all("new " in row["file"] for row in table_of(output / TABLE))
+
+
 def test_a_part_without_photos_is_done_at_once(tmp_path: Path, output: Path) -> None:
     save(tmp_path / "photos" / "a.png")
     results = [predict_folder(tmp_path / "photos", RedChannel(), output, part=Part(k, 4)) for k in (1, 2, 3, 4)]

@@ -87,6 +87,21 @@ def test_any_photos_can_be_fitted_and_come_back_from_json(pairs: list[tuple[floa
     assert 0 <= quality.expected_dice(0.5) <= 1
 
 
+def test_less_certain_than_any_photo_is_expected_to_be_no_better_than_certain() -> None:
+    quality = fit_quality([0.8] * 10 + [0.9] * 10, [0.6] * 10 + [0.95] * 10)
+    assert [quality.expected_dice(v) for v in (0.0, 0.3, 0.6, 0.7, 0.8, 1.0)] == pytest.approx(
+        [0, 0.3, 0.6, 0.6, 0.6, 0.95]
+    )
+    modest = fit_quality([0.5] * 10 + [0.9] * 10, [0.8] * 10 + [0.95] * 10)
+    assert [modest.expected_dice(v) for v in (0.0, 0.25, 0.5)] == pytest.approx([0, 0.4, 0.8])
+
+
+def test_no_lesion_where_the_model_was_calibrated() -> None:
+    quality = fit_quality([0.8] * 10 + [0.9] * 10, [0.6] * 10 + [0.95] * 10)
+    opinion = look(np.zeros((8, 8), np.float32), quality)
+    assert (opinion.expected_dice, opinion.review, opinion.reasons) == (0.0, True, ("no lesion found",))
+
+
 def test_too_few_photos_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 20"):
         fit_quality([0.5] * 19, [0.5] * 19)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -96,6 +97,7 @@ _DECODER_ERRORS = (
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N")
 _RGB_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 _MAX_ASPECT = 100
+_PHOTOMETRIC = 262
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,9 +181,16 @@ def _refuse_mode(mode: str, name: str) -> ImageError:
     return ImageError(f"{name} stores its pixels as {what}", fix="save it with 8 or 16 bits of grey or colour")
 
 
+def _grey16(image: Image.Image) -> NDArray[np.uint16]:
+    """Black as 0: Pillow turns 8-bit TIFFs in which white is, but not these."""
+    levels = np.asarray(image).astype(np.uint16)
+    is_negative = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+    return ~levels if is_negative else levels
+
+
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in _GREY16:
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((_grey16(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode not in _RGB_MODES:
         raise _refuse_mode(image.mode, name)
     # Transparency would make Pillow warn, and comes to nothing here.
@@ -339,8 +348,10 @@ def _samples(data: bytes, name: str) -> MaskSamples:
 
 def _sample(image: Image.Image, name: str) -> MaskSamples:
     mode = image.mode
-    if mode in ("1", "L", "I", "F", *_GREY16):
-        kind = {"1": "bool", "L": "", "I": "32-bit", "F": "float"}.get(mode, "16-bit")
+    if mode in _GREY16:
+        return MaskSamples(_grey16(image), kind="16-bit")
+    if mode in ("1", "L", "I", "F"):
+        kind = {"1": "bool", "L": "", "I": "32-bit", "F": "float"}[mode]
         return MaskSamples(np.asarray(image), kind=kind)
     if mode == "P":
         colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)

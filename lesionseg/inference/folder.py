@@ -69,8 +69,9 @@ def predict_folder(
     """Writes a mask for each photo, at the photo's own size, and ``predictions.csv``.
 
     Masks are named ``<stem>_segmentation.png`` (or ``.nii.gz``), in sub-folders as in the source. A photo that cannot
-    be used is recorded and the others go on; so are companion and system files, as skipped. The table holds the files
-    of this run only. After a kill, the same call goes on where the run was.
+    be used is recorded and the others go on; so are companion and system files, as skipped. What an earlier run made of
+    such a photo stays. The table holds the files of this run only. After a kill, the same call goes on where the run
+    was.
 
     Args:
         source: a photo, or a folder that is searched with its sub-folders.
@@ -91,7 +92,8 @@ def predict_folder(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"the number of workers is {workers}", fix="use at least 1")
-    photos = list_photos(source, output).share(part)
+    listed = list_photos(source, output)
+    photos = listed.share(part)
     counts: Counter[str] = Counter()
     job = Job(predictor, options or PredictOptions())
     with (
@@ -107,7 +109,7 @@ def predict_folder(
                 if progress:
                     progress(number, len(photos.names))
         table = journal.finish(photos.skipped)
-        missing = merge(output, part.count, job.made) if part else ()
+        missing = merge(output, part.count, job.made, listed) if part else ()
     if part and not missing:
         table = output / TABLE
     return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing)

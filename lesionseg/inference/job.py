@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
+import numpy as np
+
 from lesionseg.errors import ImageError
 from lesionseg.inference.journal import Row
 from lesionseg.inference.plausibility import implausible
@@ -77,7 +79,8 @@ class Job:
             "lesion_pixels": str(encoded.lesion_pixels),
             "lesion_fraction": repr(encoded.lesion_fraction),
             "mean_probability": "" if mean is None else repr(mean),
-            **self._judge(decoded, probability).cells(),
+            # A peak between two pixels of the photo is none of its mask.
+            **self._judge(decoded, probability if encoded.lesion_pixels else np.zeros_like(probability)).cells(),
             **encoded.measures,
             **self.made,
             "photo_sha256": decoded.sha256,
@@ -89,7 +92,8 @@ class Job:
     def _judge(self, decoded: Decoded, probability: Probability) -> Opinion:
         """What is to be expected of a mask, and why somebody should look at it: the one place where reasons meet."""
         reason = implausible(decoded.pixels)
-        return look(probability, self.predictor.quality, self.options.threshold, [reason] if reason else [])
+        known = (*decoded.warnings, *([reason] if reason else []))
+        return look(probability, self.predictor.quality, self.options.threshold, known)
 
     def failed(self, name: str, error: ImageError) -> Row:
         """The row of a photo that cannot be used."""
@@ -107,7 +111,10 @@ class Job:
         return (
             all(row.get(key) == value for key, value in expected.items())
             and row.get("photo_sha256") == hashlib.sha256(data).hexdigest()
-            and all(digest(ending) == row.get(f"{kind}_sha256") for kind, ending in self.options.endings.items())
+            and all(
+                (found := digest(ending)) is not None and found == row.get(f"{kind}_sha256")
+                for kind, ending in self.options.endings.items()
+            )
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from lesionseg.data.images import decode_photo, fit_photo, resize_probability
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["COLOUR_COLUMNS", "MEASURES", "MM_COLUMNS", "SHAPE_COLUMNS", "Measuring", "measure_photo"]
 
 _PIXELS = ("area", "perimeter", "major_axis", "minor_axis", "equivalent_diameter", "longest_diameter")
+# Millimetres per pixel: of a microscope, and of a landscape.
+_FINEST, _COARSEST = 1e-6, 1e3
 _LAB = ("l", "a", "b")
 
 SHAPE_COLUMNS = tuple(f"{field.name}_px" if field.name in _PIXELS else field.name for field in fields(Shape))
@@ -47,7 +48,7 @@ class Measuring:
         mm_per_pixel: of all photos, at their own size; a ruler is then not looked for.
 
     Raises:
-        ConfigError: the scale is not a positive number.
+        ConfigError: the scale is not between 1e-6 and 1e3.
     """
 
     more: bool = False
@@ -55,7 +56,7 @@ class Measuring:
 
     def __post_init__(self) -> None:
         scale = self.mm_per_pixel
-        if scale is not None and not (isfinite(scale) and scale > 0):
+        if scale is not None and not _FINEST <= scale <= _COARSEST:
             raise ConfigError(
                 f"{scale} millimetres per pixel are not possible", fix="use the width in mm over the width in pixels"
             )

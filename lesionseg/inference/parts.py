@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from lesionseg.data.images import write_atomic
 from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
+from lesionseg.inference.photos import Listing, place_of
+from lesionseg.tables import safe_cell
 from lesionseg.training.lock import hold
 
 __all__ = ["claim", "merge"]
@@ -48,19 +51,22 @@ def _hold(output: Path, name: str, wait: float = 0) -> AbstractContextManager[No
     return hold(output, name=name, what="prediction", fix=_FIX, wait=wait)
 
 
-def merge(output: Path, count: int, made: Row) -> Sequence[int]:
+def merge(output: Path, count: int, made: Row, photos: Listing) -> Sequence[int]:
     """Makes one ``predictions.csv`` of the parts' tables as soon as all are there; any number of parts may try at once.
 
     Args:
         output: of all parts.
         count: of the parts.
         made: a row's ``model_sha256``, ``threshold`` and ``options``; a table with others is of an earlier run.
+        photos: of all parts; so is a table of others than a part's share.
 
     Returns:
         the numbers of the parts that are still to come; none when the table was written.
     """
     parts = [Part(number, count) for number in range(1, count + 1)]
     missing = [part.number for part in parts if not _is_done(output, part, made)]
+    # Every row of every table is read for this, so only once all seem to be there.
+    missing = missing or _stale(output, parts, photos)
     if not missing:
         tables = [read_table(table_path(output, part)) for part in parts]
         write_atomic(output / TABLE, encode_rows(heapq.merge(*tables, key=_order)))
@@ -73,6 +79,20 @@ def _is_done(output: Path, part: Part, made: Row) -> bool:
         return False
     first = next((row for row in read_table(table) if row["status"] != "skipped"), None)
     return first is None or all(first[name] == made[name] for name in _MADE)
+
+
+def _stale(output: Path, parts: Sequence[Part], photos: Listing) -> list[int]:
+    """The parts whose tables are of other photos than their share is by now."""
+    wanted = [0] * len(parts)
+    for name in (*photos.names, *photos.skipped):
+        wanted[place_of(name, len(parts))] += _mark(safe_cell(name))
+    found = [sum(_mark(row["file"]) for row in read_table(table_path(output, part))) for part in parts]
+    return [part.number for part, a, b in zip(parts, wanted, found, strict=True) if a != b]
+
+
+def _mark(cell: str) -> int:
+    """A number whose sum over a set tells it from every other, in any order and in no memory."""
+    return int.from_bytes(hashlib.blake2b(cell.encode(), digest_size=16).digest())
 
 
 def _order(row: Row) -> str:

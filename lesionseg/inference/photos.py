@@ -17,7 +17,7 @@ from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
 from lesionseg.errors import DataError
 from lesionseg.inference.journal import Part, is_table
 
-__all__ = ["Listing", "list_photos", "output_stem", "refuse_shared_names"]
+__all__ = ["Listing", "list_photos", "output_stem", "place_of", "refuse_shared_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,14 @@ class Listing:
             return self
 
         def own(name: str) -> bool:
-            return zlib.crc32(os.fsencode(name)) % part.count == part.number - 1
+            return place_of(name, part.count) == part.number - 1
 
         return replace(self, names=list(filter(own, self.names)), skipped=list(filter(own, self.skipped)))
+
+
+def place_of(name: str, count: int) -> int:
+    """Which of so many shares a photo belongs to, from 0."""
+    return zlib.crc32(os.fsencode(name)) % count
 
 
 def list_photos(source: Path, output: Path) -> Listing:

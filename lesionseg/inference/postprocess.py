@@ -2,7 +2,8 @@
 
 Both work on the probability at the model's input size, before it is brought to the photo's own size: what is taken away
 a probability just under the threshold, what is filled one just over it. Interpolation between pixels on one side of
-the threshold stays on that side, so the mask at the photo's own size follows.
+the threshold stays on that side, so the mask at the photo's own size follows; only a bridge of one pixel may part when
+it is enlarged.
 """
 
 from __future__ import annotations

@@ -189,8 +189,10 @@ def fit_quality(certainties: Sequence[float], dice: Sequence[float], review_belo
     steps = isotonic_regression(y).x
     # Between the middles of the steps the line is straight: photos a hair apart should not differ by a whole step.
     ends = [(float(x[steps == level].mean()), float(level)) for level in np.unique(steps)]
-    first, last = (0.0, min(ends[0][1], ends[0][0])), (1.0, ends[-1][1])
-    line = [first, *ends, last]
+    certain, level = ends[0]
+    # Less certain than any of them: no more than the certainty itself, and nothing where there is no lesion.
+    low = [(0.0, 0.0)] * (certain > 0) + [(level, level)] * (0 < level < certain)
+    line = [*low, *ends, (1.0, ends[-1][1])]
     return Quality(
         tuple(round(a, 4) for a, _ in line), tuple(round(b, 4) for _, b in line), review_below, photos=len(x)
     )

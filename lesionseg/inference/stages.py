@@ -137,6 +137,7 @@ class Decoded:
         width, height: of the photo, in pixels.
         sha256: hex digest of the photo's bytes.
         data: the photo's bytes.
+        warnings: what the decoder says of the file; empty for a plain photo.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Decoded:
     height: int
     sha256: str
     data: bytes
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +181,8 @@ def decode(data: bytes, name: str, height: int, width: int, like: tuple[int, int
         ImageError: it cannot be decoded.
     """
     photo = decode_fitted(data, name, height, width, like=like)
-    return Decoded(name, photo.pixels, photo.width, photo.height, hashlib.sha256(data).hexdigest(), data)
+    digest = hashlib.sha256(data).hexdigest()
+    return Decoded(name, photo.pixels, photo.width, photo.height, digest, data, photo.warnings)
 
 
 def infer(decoded: Decoded, predictor: Predictor) -> Probability:
