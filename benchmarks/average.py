@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionseg.data.images import write_atomic
-from lesionseg.models import SegmentationModel
+from lesionseg.models import ModelSpec, SegmentationModel
 from lesionseg.models.packing import unpack
 from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
 from lesionseg.training.checkpoint import checkpoint_folder, load_model, save_checkpoint
@@ -43,7 +43,7 @@ def average(before: str, after: Path, share: float, output: Path, which: str = "
         which: checkpoint of ``after``, ``best`` or ``last``.
     """
     (first, one), (_, last, other) = weights_of(before), load_model(after, which)
-    if first.spec.to_json() != last.model_spec:
+    if first.spec != ModelSpec.from_json(last.model_spec):
         raise SystemExit(f"{before} and {after} are not of one architecture")
     known = first.state_dict()
     state = {

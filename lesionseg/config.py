@@ -123,7 +123,8 @@ class DataConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, tree: Any) -> Any:
-        preset = PRESETS.get(tree.get("preset")) if isinstance(tree, Mapping) else None
+        name = tree.get("preset") if isinstance(tree, Mapping) else None
+        preset = PRESETS.get(name) if isinstance(name, str) else None
         return {**preset, **tree} if preset else tree
 
     @property
@@ -318,7 +319,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     path = find_shipped(source, "configs", ".yaml")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not valid YAML: {reason}", fix="correct the file's syntax") from error
     except OSError as error:
@@ -337,7 +338,8 @@ def _lay_over(tree: dict[str, Any], word: str) -> str | None:
         return f"{word!r} is not of the form key.subkey=value"
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
+        # YAML makes dates of words that look like one.
         return f"{word!r}: the value is not valid YAML"
     # YAML 1.1 reads 1e-4 as a string; users mean the number, unless they quote it.
     if value == text.strip():

@@ -144,6 +144,8 @@ def test_a_config_is_frozen() -> None:
         ),
         ("model.encoder_width=0.4", "comes in the widths 0.35, 0.5, 0.75, 1.0 (got 0.4)"),
         ("model.decoder_width=0", "model.decoder_width: input should be greater than 0 (got 0)"),
+        ("data.preset=[flip]", "data.preset: "),
+        ("data.manifest=2020-13-45", "the value is not valid YAML"),
         ("optim.teacher=''", "optim.teacher"),
         ("optim.teacher_weight=1.1", "optim.teacher_weight: input should be less than or equal to 1 (got 1.1)"),
         ("optim.name=lion", "optim.name: input should be 'adam', 'adamw', 'sgd' or 'adabound' (got 'lion')"),

@@ -35,6 +35,16 @@ def test_wide_weights_fill_a_narrow_network(wide: nn.Module, width: float) -> No
     assert encoder(picture())["head"].shape == (1, 1280, 2, 2)
 
 
+@pytest.mark.parametrize("width", NARROW)
+def test_weights_without_a_head_are_narrowed_too(wide: nn.Module, width: float) -> None:
+    state = {key: value for key, value in wide.state_dict().items() if not key.startswith(("conv_head.", "bn2."))}
+    taps = tuple(tap for tap in HEAD_TAPS if tap != "head")
+    encoder = Encoder(EncoderSpec(width=width), state, taps=(*taps, "block17"))
+    for key, value in encoder.net.state_dict().items():
+        assert bool(torch.isin(value, state[key]).all()), key
+    assert encoder.net.conv_stem.out_channels < wide.conv_stem.out_channels
+
+
 @torch.no_grad()
 def test_with_all_channels_kept_it_is_the_same_network(wide: nn.Module) -> None:
     state = wide.state_dict()

@@ -48,6 +48,11 @@ def test_norms_and_biases_do_not_decay(model: SegmentationModel) -> None:
     assert held == count_parameters(model)["total"]
 
 
+def test_nothing_decays_where_nothing_is_asked_to(model: SegmentationModel) -> None:
+    optimizer = build_optimizer(model, OptimConfig(name="adamw"))
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0}
+
+
 def test_constant_rates_never_change() -> None:
     config = OptimConfig(encoder_lr=0.0, decoder_lr=0.5)
     assert learning_rates(config, 0, 10) == learning_rates(config, 9, 10) == {"decoder": 0.5}

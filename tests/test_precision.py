@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 from small_net import after_steps, same, small_config, small_fit, small_net, tensors, timeless
 
 from lesionseg.errors import ConfigError
@@ -49,6 +50,13 @@ def test_a_device_that_is_not_there(tmp_path: Path, device: str) -> None:
         pytest.skip("it is there")
     with pytest.raises(ConfigError, match=rf"(?s)loop.device={device} is not there.*cpu"):
         small_fit(small_config(f"loop.device={device}"), tmp_path)
+
+
+def test_an_earlier_training_of_this_python_decides_nothing() -> None:
+    loop = small_config().loop
+    precision.open_accelerator(loop)
+    PartialState._shared_state["device"] = torch.device("meta")
+    assert precision.open_accelerator(loop).device.type == "cpu"
 
 
 def test_the_scaler_is_part_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,9 @@ def test_a_run_of_the_same_name_goes_first_but_no_other_folder(
     assert find_model(DEFAULT) == shipped
     (Path(DEFAULT) / "run.json").write_text("{}")
     assert find_model(DEFAULT) == Path(DEFAULT)
+    # That of the model's own scores stands for it.
+    (Path(DEFAULT) / "run.json").write_text(json.dumps({SCORES_OF: DEFAULT}))
+    assert find_model(DEFAULT) == find_model(Path(DEFAULT).resolve()) == shipped
 
 
 @pytest.mark.parametrize("name", ["lesionseg-bas", "runs/lesionseg-bose"])

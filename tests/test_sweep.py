@@ -76,6 +76,9 @@ def test_mistakes_of_all_variants_are_told_before_the_first_one_trains(tmp_path:
         *["try-loss=mse-epochs=0"] * 2,
     ]
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="cannot be trained") as caught:
+        api.sweep({"data": {"manifest": "x"}}, "try", ["model.name=unet,ligth", "optim.loss=bce,ce"], tmp_path)
+    assert len(caught.value.problems) == 3
 
 
 def test_several_processes_cannot_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,9 @@ def test_random_has_no_tensors() -> None:
 
 
 def test_missing_file_is_named() -> None:
+    for source in ("~nobody-of-this-name/weights.safetensors", "x" * 5000):
+        with pytest.raises(WeightsError, match="is not a file"):
+            load_encoder_weights(source)
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors is not a file"):
         load_encoder_weights("nowhere.safetensors")
 

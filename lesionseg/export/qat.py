@@ -227,7 +227,13 @@ def _settings(config: RunConfig, epochs: int) -> RunConfig:
             f"loop.epochs={epochs}",
             *("optim.name=adam", f"optim.encoder_lr={_RATE}", f"optim.decoder_lr={_RATE}", "optim.schedule=cosine"),
             *("optim.warmup=0", "optim.weight_decay=0", "optim.ema=0", "optim.teacher=null"),
-            *("loop.precision=fp32", "loop.compile=false", "loop.cache_features=false", "loop.trackers=[]"),
+            *(
+                "loop.precision=fp32",
+                "loop.compile=false",
+                "loop.cache_features=false",
+                "loop.trackers=[]",
+                "loop.device=auto",
+            ),
             *("loop.patience=null", "loop.stop_at={}", "loop.checkpoints=null", "loop.example=null"),
         ],
     )

@@ -26,6 +26,7 @@ __all__ = [
     "build_model",
     "count_parameters",
     "load_encoder_weights",
+    "require_decoder",
 ]
 
 DECODERS: dict[str, type[NineSkipDecoder | Pix2PixDecoder | DeepLabDecoder | LightDecoder]] = {
@@ -101,6 +102,16 @@ class SegmentationModel(nn.Module):
         return logits
 
 
+def require_decoder(name: str) -> None:
+    """Makes sure that there is a model of this name.
+
+    Raises:
+        ConfigError: listing those that there are.
+    """
+    if name not in DECODERS:
+        raise ConfigError(f"there is no model {name!r}", fix=f"set model.name to one of: {', '.join(DECODERS)}")
+
+
 def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> SegmentationModel:
     """Builds a model; without weights, its encoder starts at random.
 
@@ -108,8 +119,7 @@ def build_model(spec: ModelSpec, weights: EncoderWeights | None = None) -> Segme
         ConfigError: there is no decoder of that name, or none of that width.
         WeightsError: the weights are of another network.
     """
-    if spec.name not in DECODERS:
-        raise ConfigError(f"there is no model {spec.name!r}", fix=f"set model.name to one of: {', '.join(DECODERS)}")
+    require_decoder(spec.name)
     decoder = DECODERS[spec.name]
     any_width = getattr(decoder, "ANY_WIDTH", False)
     if not any_width and (spec.encoder.width, spec.decoder_width) != (1, 1):

@@ -87,7 +87,8 @@ class Encoder(nn.Module):
                 reason = " ".join(str(error).split())[:300]
                 raise WeightsError(
                     f"{spec.source} does not hold MobileNetV2 features: {reason}",
-                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0",
+                    fix=f"use the weights of timm's {ARCHITECTURE} with num_classes=0, at least as wide as "
+                    f"model.encoder_width={spec.width:g}",
                 ) from error
 
     def _require_whole(self, state: Mapping[str, Tensor], source: str) -> None:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 __all__ = ["narrowed"]
 
+# What models without a head leave out.
+_HEAD = ("conv_head.", "bn2.")
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -46,14 +48,18 @@ def narrowed(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
 
     Args:
         state: of timm's MobileNetV2, at least as wide everywhere.
-        net: timm's MobileNetV2 as it is to be filled; how many channels stay is read off it.
+        net: timm's MobileNetV2 as it is to be filled; how many channels stay is read off it. Its head may be missing in
+            the state, as in those of models without one.
 
     Returns:
         name -> tensor of the network's shape; the state itself where it belongs to another network.
     """
     made = dict(state)
     wanted = net.state_dict()
-    if made.keys() != wanted.keys() or not all(_covers(made[key], value) for key, value in wanted.items()):
+    missing = wanted.keys() - made.keys()
+    if made.keys() - wanted.keys() or any(not key.startswith(_HEAD) for key in missing):
+        return made
+    if not all(_covers(value, wanted[key]) for key, value in made.items()):
         return made
     for group in _groups(net):
         # Stable, so that of equally important channels the first ones stay.
@@ -103,8 +109,8 @@ def _blocks(net: Any) -> Iterator[tuple[str, Any]]:
 def _importance(state: Mapping[str, Tensor], group: _Group) -> Tensor:
     """``float C``: 0 for a channel that its last BatchNorms hold still, or that nothing reads."""
     swing = sum(state[f"{name}.weight"].abs() for name in group.last)
-    strength = sum(state[f"{name}.weight"].abs().sum((0, 2, 3)) for name in group.read)
-    return torch.as_tensor(swing * strength)
+    read = [state[f"{name}.weight"].abs().sum((0, 2, 3)) for name in group.read if f"{name}.weight" in state]
+    return torch.as_tensor(swing * sum(read) if read else swing)
 
 
 def _keep(state: dict[str, Tensor], group: _Group, kept: Tensor) -> None:
@@ -112,5 +118,5 @@ def _keep(state: dict[str, Tensor], group: _Group, kept: Tensor) -> None:
         state[f"{name}.weight"] = state[f"{name}.weight"][kept]
     for name in group.norms:
         state |= {f"{name}.{part}": state[f"{name}.{part}"][kept] for part in _PER_CHANNEL}
-    for name in group.read:
+    for name in (name for name in group.read if f"{name}.weight" in state):
         state[f"{name}.weight"] = state[f"{name}.weight"][:, kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,8 +15,9 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from lesionseg.config import is_file
 from lesionseg.errors import RunError, WeightsError
-from lesionseg.shipped_models import DEFAULT, WEIGHTS, find_bundle, open_bundle
+from lesionseg.shipped_models import WEIGHTS, default_bundle, find_bundle, open_bundle
 
 __all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights", "widened"]
 
@@ -92,8 +94,8 @@ def load_encoder_weights(source: str) -> EncoderWeights:
         return EncoderWeights(EncoderSpec(), None)
     if source == "imagenet":
         return _download()
-    bundle = find_bundle(DEFAULT if source == _OURS else source)
-    return _from_file(Path(source).expanduser()) if bundle is None else _from_bundle(bundle)
+    bundle = default_bundle() if source == _OURS else find_bundle(source)
+    return _from_file(Path(os.path.expanduser(source))) if bundle is None else _from_bundle(bundle)  # noqa: PTH111
 
 
 def _from_bundle(folder: Path) -> EncoderWeights:
@@ -149,7 +151,7 @@ def _from_file(path: Path) -> EncoderWeights:
         "pass a safetensors file with the weights of timm's mobilenetv2_100 (num_classes=0), 'imagenet', 'lesionseg' "
         "or 'random'"
     )
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"encoder weights: {path} is not a file", fix=fix)
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -26,6 +26,7 @@ __all__ = [
     "VERSION",
     "WEIGHTS",
     "Bundle",
+    "default_bundle",
     "describe",
     "find_bundle",
     "find_model",
@@ -178,9 +179,15 @@ def find_bundle(source: str | Path) -> Path | None:
     if is_bundle(path):
         return path
     name = str(source)
-    if name not in shipped_models() or (path / "run.json").is_file():
+    # A folder of its scores stands for the model itself.
+    if name not in shipped_models() or ((path / "run.json").is_file() and _scored(path) != name):
         return None
     return _FOLDER / name
+
+
+def default_bundle() -> Path:
+    """The folder of the default model that ships, whatever the working folder holds."""
+    return _FOLDER / DEFAULT
 
 
 def find_model(source: str | Path) -> Path:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lesionseg.errors import ConfigError
 
-__all__ = ["BINARY_LOSSES", "CLASS_LOSSES", "Loss", "Weighted", "find_loss", "trimmed"]
+__all__ = ["BINARY_LOSSES", "CLASS_LOSSES", "Loss", "Weighted", "find_loss", "require_trimmable", "trimmed"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits ``N C H W`` and truth ``float N 1 H W`` (0 and 1, or class indices) to a scalar."""
@@ -102,6 +102,24 @@ def find_loss(name: str, classes: int, weights: Sequence[float] = ()) -> Loss:
     return loss
 
 
+def require_trimmable(part: float, count: int) -> None:
+    """Makes sure that leaving out a part of so many pictures leaves out one.
+
+    Raises:
+        ConfigError: it is less than one of them.
+    """
+    if part and _kept(count, part) == count:
+        raise ConfigError(
+            f"optim.trim={part:g} leaves no picture out of {count}, which one process has in a batch",
+            fix="raise it or loop.batch_size, or set optim.trim=0",
+        )
+
+
+def _kept(count: int, part: float) -> int:
+    # What is whole but for rounding is not rounded up.
+    return math.ceil(count * (1 - part) - 1e-9)
+
+
 def trimmed(loss: Loss, part: float) -> Loss:
     """The mean over the pictures that fit best (Shen and Sanghavi 2019, arXiv:1810.11874, algorithm 1, batch by batch).
 
@@ -116,6 +134,6 @@ def trimmed(loss: Loss, part: float) -> Loss:
 
     def of_the_best(logits: Tensor, truth: Tensor) -> Tensor:
         each = torch.stack([loss(logits[i : i + 1], truth[i : i + 1]) for i in range(len(truth))])
-        return each.topk(math.ceil(len(each) * (1 - part) - 1e-9), largest=False).values.mean()
+        return each.topk(_kept(len(each), part), largest=False).values.mean()
 
     return of_the_best

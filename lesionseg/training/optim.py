@@ -17,7 +17,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "learning_rates"]
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimConfig], torch.optim.Optimizer]] = {
     "adam": lambda groups, config: torch.optim.Adam(groups, fused=True),
-    "adamw": lambda groups, config: torch.optim.AdamW(groups, fused=True),
+    "adamw": lambda groups, config: torch.optim.AdamW(groups, weight_decay=0, fused=True),
     "sgd": lambda groups, config: torch.optim.SGD(groups, momentum=config.momentum, fused=True),
     "adabound": lambda groups, config: AdaBound(groups),
 }
@@ -56,7 +56,8 @@ def learning_rates(config: OptimConfig, step: int, steps: int) -> dict[str, floa
 def build_optimizer(model: SegmentationModel, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser over the trainable parts; each group is named after its part.
 
-    With weight decay, a part has a second group for norms and biases, which decay would only harm.
+    With weight decay, a part has a second group for norms and biases, which decay would only harm. AdamW's own default
+    is not used.
     """
     parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
     rates = {"encoder": config.encoder_lr, "decoder": config.decoder_lr}

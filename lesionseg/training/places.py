@@ -90,6 +90,8 @@ def latest_checkpoint(run: Path) -> Path:
         RunError: there is none.
     """
     files = checkpoint_files(checkpoint_folder(run))
+    if not files and run.is_file():
+        raise RunError(f"{run} has no weights to start from: it is a file", fix="name the run folder that it is of")
     if not files:
         raise RunError(f"{run} holds no checkpoint", fix="check the run's name, or train it first")
     return files[-1]

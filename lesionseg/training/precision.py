@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from lesionseg.config import LoopConfig
 from lesionseg.errors import ConfigError
@@ -42,6 +43,10 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
     Raises:
         ConfigError: the device is not there, there are more processes than images in a batch, or it takes one alone.
     """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started == 1:
+        # Accelerate keeps what an earlier training of this Python asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
     # Accelerate joins processes on CPUs only where it is told that there is nothing else.
     on_cpu = loop.device == "cpu" or (loop.device == "auto" and not torch.accelerator.is_available())
     # Accelerate's own precision is a setting of the whole Python process; here it is one of each run.
@@ -56,7 +61,6 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
             f"loop.batch_size={loop.batch_size} cannot be shared by {accelerator.num_processes} processes",
             fix="start fewer processes, or raise loop.batch_size, which counts the images of all of them",
         )
-    started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise ConfigError(
             f"{started} processes were started, and {accelerator.device.type} trains in {accelerator.num_processes}",

@@ -39,9 +39,9 @@ from lesionseg.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
 )
-from lesionseg.training.features import require_cacheable
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.lock import hold
+from lesionseg.training.settings import require_same_manifest, require_trainable
 from lesionseg.training.start import starting_model
 from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
 from lesionseg.training.tracking import open_trackers
@@ -128,12 +128,13 @@ def _train(
     first = is_first_process()
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
-    if config.loop.cache_features:
-        require_cacheable(config)
+    require_trainable(config)
     teacher = load_teacher(config)
     if checkpoint is not None:
         require_same_teacher(teacher, run)
     manifest = read_manifest(config.data.manifest, config.data.root)
+    if checkpoint is not None:
+        require_same_manifest(manifest, run)
     train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
     model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
     if config.optim.frozen:

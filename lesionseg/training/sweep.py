@@ -91,11 +91,14 @@ def check_variants(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("--sweep trains in one process", fix="start each variant with torchrun by itself")
+    from lesionseg.training.settings import require_trainable
+
     settings, problems, fix = {}, [], ""
     for variant in variants:
         try:
             source = config if isinstance(config, Mapping) else str(config)
             settings[variant.name] = load_config(source, (*overrides, *variant.words))
+            require_trainable(settings[variant.name])
         except ConfigError as error:
             problems += [f"{variant.name}: {problem}" for problem in error.problems or (error.message,)]
             fix = error.fix
