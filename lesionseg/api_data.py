@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,9 @@ def pair(
         folders.append(Folders("test", tests["images"], tests["masks"]))
     # A single path is a sequence too, of letters.
     files = [labels] if isinstance(labels, str | Path) else labels
-    diagnoses = {case_id: label for path in files for case_id, label in read_labels(as_path(path)).items()}
+    diagnoses = _agreed(as_path(path) for path in files)
     told: list[str] = []
-    group_of = read_labels(as_path(groups)) if groups else None
+    group_of = read_labels(as_path(groups), diagnoses=False) if groups else None
     manifest = as_path(output)
     try:
         cases = pair_folders(folders, labels=diagnoses, groups=group_of, warn=lambda line: told.append(one_line(line)))
@@ -71,6 +71,22 @@ def pair(
         _record(told, manifest.with_suffix(".warnings.txt"))
     root = write_manifest(cases, manifest)
     return read_manifest(manifest, root)
+
+
+def _agreed(files: Iterable[Path]) -> dict[str, str]:
+    """The diagnoses of all files; one that two of them tell differently is refused."""
+    from lesionseg.data.pairing import read_labels
+    from lesionseg.errors import DataError
+
+    found: dict[str, str] = {}
+    problems = []
+    for path in files:
+        for case_id, label in read_labels(path).items():
+            if found.setdefault(case_id, label) != label:
+                problems.append(f"{case_id}: {label} in {path}, {found[case_id]} before")
+    if problems:
+        raise DataError("the label files contradict each other", problems=problems, fix="correct these rows")
+    return found
 
 
 def _record(warnings: Sequence[str], path: Path) -> None:

@@ -68,16 +68,17 @@ def evaluate(
     # Loading the weights, and torch for them, takes longer than reading the scores.
     known = weights_digest(model) if is_run(model) else ""
     data = _manifest_of(model, manifest, root) if known else None
-    if data and _is_scored(model, name, known, data.sha256):
+    if data and _is_scored(model, name, known, data.sha256, data.split(split)):
         return load_run(model, name)
     predictor = load_predictor(model)
     home = _home(as_path(run), model, predictor, as_path(scores_in))
     data = data or _manifest_of(home, manifest, root)
-    if not _is_scored(home, name, predictor.sha256, data.sha256):
+    if not _is_scored(home, name, predictor.sha256, data.sha256, data.split(split)):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
         with counting(progress, f"{home.name}: scoring") as counted:
-            if _has_classes(predictor.labels, data.split(split)):
+            with_classes = _has_classes(predictor.labels, data.split(split))
+            if with_classes:
                 from lesionseg.inference.class_scoring import score_classes
 
                 # First: what is scored counts as scored once the summary below is written.
@@ -89,6 +90,7 @@ def evaluate(
                 manifest_sha256=data.sha256,
                 predictor=predictor,
                 at_model_size=at_model_size,
+                with_classes=with_classes,
                 progress=counted,
             )
     return load_run(home, name)
@@ -227,8 +229,9 @@ def _manifest_of(run: Path, manifest: str | Path | None, root: str | Path | None
     return read_manifest(manifest, root)
 
 
-def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -> bool:
-    from lesionseg.errors import RunError
+def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str, cases: Sequence[Case]) -> bool:
+    from lesionseg.data.files import files_digest
+    from lesionseg.errors import ImageError, RunError
     from lesionseg.evaluation.runs import load_run
 
     try:
@@ -236,9 +239,15 @@ def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str) -
     except RunError:
         return False
     # One of an earlier version lacks what is scored today.
-    if "masks_sha256" not in summary:
+    if "masks_sha256" not in summary or "files_sha256" not in summary:
         return False
-    return bool(summary["model_sha256"] == model_sha256 and summary["manifest_sha256"] == manifest_sha256)
+    if (summary["model_sha256"], summary["manifest_sha256"]) != (model_sha256, manifest_sha256):
+        return False
+    try:
+        # A manifest names files, which may be others by now, or under another root.
+        return bool(summary["files_sha256"] == files_digest(cases))
+    except ImageError:
+        return False
 
 
 def compare(

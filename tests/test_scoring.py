@@ -116,7 +116,7 @@ def test_the_summary_is_the_mean_of_the_rows(run, cases):
     assert list(means) == [*MEANS, *OUTLINES, "ece", "ece_of_all"]
     # Photos of one size weigh the same in both; errors of opposite sign cancel in the second.
     assert means.pop("ece_of_all") <= means["ece"]
-    assert len(summary.pop("masks_sha256")) == 64
+    assert len(summary.pop("masks_sha256")) == len(summary.pop("files_sha256")) == 64
     for name, mean in means.items():
         assert mean == pytest.approx(sum(float(row[name]) for row in rows.values()) / 3, rel=1e-15)
     assert means["dice"] == 0.5

@@ -1,5 +1,6 @@
 """Subgroups and largest differences of small made-up tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_figures_show_every_run() -> None:
     curve = pd.DataFrame({"threshold": [0.1, 0.5, 0.9], "dice": [0.6, 0.8, 0.5], "iou": [0.5, 0.7, 0.4]})
     bins = pd.DataFrame({"mean_probability": [0.1, 0.9], "lesion_share": [0.2, 0.8]})
     known = RunResult("b", Path(), {}, pd.DataFrame(), runs[1].per_image, {}, Path(), None, bins, curve)
+    runs[0] = replace(runs[0], summary={"threshold": 0.5})
     violins, forest = dice_violins(runs), subgroup_forest(subgroup_table(runs, []))
     for png in (violins, forest):
         assert set(PALETTE[:2]) <= colours(png)

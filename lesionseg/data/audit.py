@@ -178,19 +178,28 @@ def _duplicates(looks: Sequence[Examination]) -> Iterator[Finding]:
     chosen = [(at, looks[at].photo) for at in sorted(first.values())]
     seen = [(at, photo.signature) for at, photo in chosen if photo is not None]
     strongest: dict[int, float] = {}
+    across: dict[int, float] = {}
     for duplicate in find_duplicates([signature for _, signature in seen]):
         one, other = seen[duplicate.first][0], seen[duplicate.second][0]
         pairs.append((one, other))
         for at in (one, other):
             strongest[at] = max(strongest.get(at, 0.0), duplicate.correlation)
+            if looks[one].case.split != looks[other].case.split:
+                across[at] = max(across.get(at, 0.0), duplicate.correlation)
     for members in cluster(len(looks), pairs):
-        yield _repeated([looks[at] for at in members], max(strongest.get(at, 0.0) for at in members))
+        found_in = [looks[at] for at in members]
+        # How sure a leak is depends on what crosses the splits.
+        counted = across if len({look.case.split for look in found_in} - {""}) > 1 else strongest
+        yield _repeated(found_in, max(counted.get(at, 0.0) for at in members))
 
 
 def _repeated(looks: Sequence[Examination], correlation: float) -> Finding:
     """A finding on cases that show one lesion; ``correlation`` is the highest among those that differ in bytes."""
     case_ids = [look.case.case_id for look in looks]
-    same = len({look.photo_sha256 for look in looks}) < len(looks)
+    # Copies within one split are no leak.
+    leaks = len({look.case.split for look in looks} - {""}) > 1
+    kinds = {(look.photo_sha256, look.case.split if leaks else str(at)) for at, look in enumerate(looks)}
+    same = len({sha for sha, _ in kinds}) < len(kinds)
     sure = same or correlation >= SAME_PHOTO
     what = "one photo or one sitting" if correlation >= SAME_PHOTO else "probably one lesion"
     near = f"{what}: registered fine detail correlates by {correlation:.2f}" if correlation else ""

@@ -24,6 +24,7 @@ from PIL import Image
 from lesionseg.data.descriptors import FRAME, Candidate, candidates, detail_of
 from lesionseg.data.images import decode_photo, read_bytes, read_mask, resize_mask
 from lesionseg.data.registration import Array, register
+from lesionseg.errors import ImageError
 from lesionseg.records import BoolMask, Case, RgbImage
 
 __all__ = [
@@ -205,5 +206,17 @@ def duplicate_groups(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _sign_case(case: Case) -> Signature:
-    photo = decode_photo(read_bytes(case.image), str(case.image), at_least=(DECODE_SIDE, DECODE_SIDE)).pixels
-    return sign(photo, read_mask(case.mask) if case.mask else None)
+    mask = _known_mask(case)
+    size = (DECODE_SIDE, DECODE_SIDE)
+    photo = decode_photo(
+        read_bytes(case.image), str(case.image), at_least=size, like=None if mask is None else mask.shape
+    )
+    return sign(photo.pixels, mask)
+
+
+def _known_mask(case: Case) -> BoolMask | None:
+    """Where the lesion is, as far as a mask tells: one of several classes does not."""
+    try:
+        return read_mask(case.mask) if case.mask else None
+    except ImageError:
+        return None

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lesionseg.data.containers import has_end
 from lesionseg.errors import ImageError
+from lesionseg.records import Case
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "AnyPath", "as_path", "is_companion", "read_bytes"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "AnyPath", "as_path", "files_digest", "is_companion", "read_bytes"]
 
 AnyPath = str | Path
 """A path as people write it; ``~`` is the home folder."""
 
-_READ_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
+_READ_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
 # Common among photos, and refused by name instead of passed over.
 _REFUSED_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".dcm", ".jp2", ".jxl")
 IMAGE_SUFFIXES = (*_READ_SUFFIXES, *_REFUSED_SUFFIXES)
@@ -42,6 +46,22 @@ def is_companion(name: str) -> bool:
     """Whether a file name says that it is no data: hidden, the system's, or a companion of a photo."""
     name = name.lower()
     return name.startswith(".") or _COMPANION in name or name in _SYSTEM
+
+
+def files_digest(cases: Iterable[Case]) -> str:
+    """Hex digest of the bytes of all photos and masks, with their cases' ids, in any order of the cases.
+
+    Raises:
+        ImageError: a file cannot be read, as ``read_bytes`` tells.
+    """
+
+    def line(case: Case) -> str:
+        parts = [hashlib.sha256(read_bytes(path)).hexdigest() for path in (case.image, case.mask) if path is not None]
+        return "\t".join((case.case_id, *parts))
+
+    with ThreadPoolExecutor(4) as pool:
+        lines = sorted(pool.map(line, cases))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -72,9 +72,8 @@ def decode_pairs(
     """
     key = _cache_key(cases, height, width, labels) if cache else ""
     files = [cache / f"{key}-{part}.npy" for part in ("photos", "masks")] if cache else []
-    if files and all(file.is_file() for file in files):
-        photos, masks = (np.load(file, mmap_mode="r") for file in files)
-        return photos, masks
+    if files and (kept := _load(files, len(cases))) is not None:
+        return kept
     photos = np.empty((len(cases), height, width, 3), np.uint8)
     masks = np.empty((len(cases), 1, height, width), np.uint8)
     problems: list[str] = []
@@ -96,6 +95,15 @@ def decode_pairs(
         return photos, masks
     _save(files, (photos, masks))
     return decode_pairs(cases, height, width, labels=labels, cache=cache)
+
+
+def _load(files: Sequence[Path], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """What is kept; None where there is nothing, or what a power cut or a full disk has left of it."""
+    try:
+        photos, masks = (np.load(file, mmap_mode="r") for file in files)
+    except (OSError, ValueError, EOFError):
+        return None
+    return (photos, masks) if len(photos) == len(masks) == count else None
 
 
 def _try_read(case: Case, height: int, width: int, labels: Labels) -> Pair | ImageError:

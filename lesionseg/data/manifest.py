@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ __all__ = ["COLUMNS", "Manifest", "common_root", "read_manifest", "write_manifes
 
 COLUMNS = ("case_id", "image", "mask", "split", "group", "diagnosis", "width", "height", "sha256")
 _REQUIRED = ("case_id", "image", "mask", "split")
+# As Windows writes them; other names may hold colons.
+_DRIVE = re.compile(r"[A-Za-z]:")
 _FIXED = frozenset(COLUMNS) - {"diagnosis"}
 
 
@@ -81,6 +84,10 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
         ManifestError: there is no case, or a file lies outside the root.
         OutputError: it cannot be written.
     """
+    files = [path for case in cases for path in (case.image, case.mask) if path is not None]
+    odd = [str(file) for file in files if "\\" in file.name]
+    if odd:
+        raise ManifestError(f"{path}: names with a backslash are paths elsewhere", problems=odd, fix="rename the files")
     if not cases:
         raise ManifestError(f"{path}: a manifest needs at least one case", fix="pair folders that hold photos")
     base = _absolute(root or common_root(cases))
@@ -193,7 +200,7 @@ def _case(row: dict[str, str]) -> Case:
         case_id=cells["case_id"],
         image=_inside(cells["image"], "image"),
         mask=_inside(cells["mask"], "mask") if cells["mask"] else None,
-        split=cells["split"],
+        split=_split(cells["split"]),
         group=cells.get("group", ""),
         labels={name: cell for name, cell in cells.items() if name not in _FIXED},
         width=_count(cells.get("width", ""), "width"),
@@ -202,9 +209,14 @@ def _case(row: dict[str, str]) -> Case:
     )
 
 
+def _split(cell: str) -> str:
+    # "Test" would otherwise be a split of its own, from which photos could get into the training.
+    return cell.lower() if cell.lower() in ("train", "val", "test") else cell
+
+
 def _inside(cell: str, column: str) -> Path:
     pure = PurePosixPath(cell.replace("\\", "/"))
-    if not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or _DRIVE.match(pure.parts[0]):
         raise ValueError(f"{column} {cell!r} is not a path below the root")
     return Path(pure)
 

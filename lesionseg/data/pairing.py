@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lesionseg.data.files import is_companion
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
+from lesionseg.data.splits import is_unknown
 from lesionseg.errors import DataError, ImageError, PairingError
 from lesionseg.records import Case
 from lesionseg.tables import delimiter_of
@@ -94,10 +95,19 @@ def list_pictures(
     for path in found:
         if is_companion(path.name) and not path.name.startswith(ours):
             warn(f"{path} left out: a companion or system file")
+        elif _holds_pictures(path, suffixes):
+            warn(f"{path} left out: a folder within the folder, which holds pictures of its own")
     files = [p for p in found if p.name.lower().endswith(suffixes) and not is_companion(p.name)]
     if not files:
         raise PairingError(f"{folder} holds no picture ({', '.join(suffixes)})", fix="pass the folder with the files")
     return files
+
+
+def _holds_pictures(path: Path, suffixes: tuple[str, ...]) -> bool:
+    try:
+        return path.is_dir() and any(inner.name.lower().endswith(suffixes) for inner in path.iterdir())
+    except OSError:
+        return False
 
 
 def pair_folders(
@@ -208,7 +218,8 @@ def _describe(match: _Match, labels: Mapping[str, str], groups: Mapping[str, str
         match.image,
         match.mask,
         split=match.split,
-        group=groups.get(case_id, case_id),
+        # A patient who is not known is not the same as another.
+        group=case_id if is_unknown(groups.get(case_id, "")) else groups[case_id],
         labels={"diagnosis": labels.get(case_id, "")},
         width=photo.width,
         height=photo.height,
@@ -245,10 +256,12 @@ def _tell_unmatched(what: str, known: Mapping[str, str], ids: Collection[str], w
             warn(f"{len(found)} {which}: {shown}")
 
 
-def read_labels(path: Path) -> dict[str, str]:
-    """Two columns, case id and label, with or without a header; ISIC's 0 / 1 become benign / malignant.
+def read_labels(path: Path, *, diagnoses: bool = True) -> dict[str, str]:
+    """Two columns, case id and label, with or without a header and byte order mark; commas or semicolons.
 
-    Commas or semicolons, with or without a byte order mark.
+    Args:
+        path: the CSV.
+        diagnoses: ISIC's 0 / 1 become benign / malignant.
 
     Raises:
         DataError: it cannot be read, a row has no second column, or an id comes twice with different labels.
@@ -267,7 +280,7 @@ def read_labels(path: Path) -> dict[str, str]:
         if len(row) < 2:
             problems.append(f"row {number}: {row[0]!r} has no label")
             continue
-        label, case_id = _DIAGNOSES.get(row[1], row[1]), unicodedata.normalize("NFC", row[0])
+        label, case_id = _DIAGNOSES.get(row[1], row[1]) if diagnoses else row[1], unicodedata.normalize("NFC", row[0])
         if labels.setdefault(case_id, label) != label:
             problems.append(f"row {number}: {case_id} is {label} here and {labels[case_id]} above")
     if problems:

@@ -31,7 +31,8 @@ class SplitOptions:
         seed: of the shuffling.
 
     Raises:
-        ConfigError: none, or more than one, of the three ways is asked for.
+        ConfigError: none, or more than one, of the three ways is asked for, or an official split with what would
+            change it.
     """
 
     official: str | None = None
@@ -47,6 +48,11 @@ class SplitOptions:
         if len(ways) != 1:
             asked = " and ".join(ways) or "nothing"
             raise ConfigError(f"{asked} is asked for", fix="give one: an official split, folds, or a fraction")
+        if self.official is not None and (self.links or self.near_duplicates or self.stratify):
+            raise ConfigError(
+                "an official split is taken as it is: it is neither linked, stratified nor kept from near-duplicates",
+                fix="leave these options out, or give folds or a fraction; 'lesionseg data audit' finds what leaks",
+            )
 
 
 def split_manifest(manifest: Manifest, output: Path, options: SplitOptions) -> list[Path]:

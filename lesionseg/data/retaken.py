@@ -95,6 +95,8 @@ def _among_skin(photo: RgbImage, lesion: BoolMask, lesions: BoolMask, window: tu
     if near.all():
         return photo
     skin = ~near & (bright > _DARK * np.median(bright[~near]))
+    if not skin.any():
+        return photo
     colour = np.median(levels[skin], axis=0)
     # A lamp's fall-off would show as a bright patch around the lesion.
     levels = levels * np.clip(colour / np.maximum(_mean_of(levels, skin, 14 * scale), 1), 0.7, 1.5)

@@ -17,7 +17,7 @@ from lesionseg.records import Case
 if TYPE_CHECKING:
     from lesionseg.data.manifest import Manifest
 
-__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "k_fold", "official_split", "training_parts"]
+__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "is_unknown", "k_fold", "official_split", "training_parts"]
 
 Link = str | tuple[str, str]
 """What ties cases together: the name of a column (``"patient_id"``), or the ids of two cases."""
@@ -231,7 +231,12 @@ def _same_value(cases: Sequence[Case], column: str) -> list[tuple[str, str]]:
     """Pairs of groups with a case of one known value of the column each."""
     first: dict[str, str] = {}
     values = [(case.labels.get(column, "").strip(), case.group) for case in cases]
-    return [(first.setdefault(value, group), group) for value, group in values if value.lower() not in _UNKNOWN]
+    return [(first.setdefault(value, group), group) for value, group in values if not is_unknown(value)]
+
+
+def is_unknown(value: str) -> bool:
+    """Whether a cell says that a patient or lesion is not known."""
+    return value.strip().lower() in _UNKNOWN
 
 
 def _root(parent: dict[str, str], group: str) -> str:

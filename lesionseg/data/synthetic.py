@@ -290,7 +290,7 @@ def generate(seed: int, index: int, *, width: int = 256, height: int = 192) -> S
     light = illuminate(_lesion(plan, light, depth, angle, rng), rng)
     for name in plan.artefacts:
         light = ARTEFACTS[name][1](light, mask, rng)
-    pair = Pair(f"SYNTH_{index:07d}", photograph(light, skin, rng), mask)
+    pair = Pair(_case_id(index), photograph(light, skin, rng), mask)
     return SyntheticCase(pair, plan.skin_type, float(mask.mean()), plan.artefacts)
 
 
@@ -310,6 +310,20 @@ def _write_pair(pair: Pair, images: Path, masks: Path) -> None:
     # 4:4:4 keeps thin hairs and borders in colour.
     Image.fromarray(pair.image).save(images / f"{pair.case_id}.jpg", quality=92, subsampling=0)
     Image.fromarray(pair.mask.astype(np.uint8) * 255).save(masks / f"{pair.case_id}_Segmentation.png")
+
+
+def _case_id(index: int) -> str:
+    return f"SYNTH_{index:07d}"
+
+
+def _refuse_other_photos(place: Path, indices: range) -> None:
+    written = {f"{_case_id(index)}.jpg" for index in indices}
+    others = sorted(path.name for path in place.glob("*.jpg") if path.name not in written)
+    if others:
+        raise OutputError(
+            f"{place} holds {len(others)} photos that would be mixed with these, the first {others[0]}",
+            fix="name another folder, or delete these",
+        )
 
 
 def write_dataset(
@@ -335,12 +349,14 @@ def write_dataset(
         progress: called with (cases written, cases in all) after each.
 
     Raises:
-        OutputError: when the folder or a file in it cannot be written.
+        OutputError: when the folder or a file in it cannot be written, or it holds photos that would mix with these.
         ValueError: as :func:`generate`, or for a negative number of cases.
     """
     if min(train, test) < 0:
         raise ValueError(f"the numbers of cases must be 0 or more, got {train} and {test}")
     places = [folder / name for name in ("train_images", "train_masks", "test_images", "test_masks")]
+    _refuse_other_photos(places[0], range(train))
+    _refuse_other_photos(places[2], range(train, train + test))
     with _writing(folder):
         for place in places:
             place.mkdir(parents=True, exist_ok=True)

@@ -46,13 +46,17 @@ def write_trimaps(
         the manifest; train with it and ``data.classes`` set to ``TRIMAP_CLASSES``.
 
     Raises:
-        DataError: a case has no mask.
+        DataError: a case has no mask, or an id that cannot name a file.
         ImageError: a mask cannot be read.
         OutputError: the folder cannot be written to.
     """
     bare = [case.case_id for case in manifest.cases if case.mask is None]
     if bare:
         raise DataError("these cases have no mask", problems=bare, fix="take their rows out of the manifest")
+
+    odd = [case.case_id for case in manifest.cases if Path(case.case_id).name != case.case_id]
+    if odd:
+        raise DataError("these case ids cannot name a file", problems=odd, fix="correct them in the manifest")
 
     def make(case: Case, mask: Path) -> Case:
         path = output / f"{case.case_id}_trimap.png"

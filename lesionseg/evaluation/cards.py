@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lesionseg import RESEARCH_USE
-from lesionseg.evaluation.runs import RunResult, groups_of
+from lesionseg.evaluation.runs import RunResult, shared_groups
 from lesionseg.evaluation.subgroups import subgroups_of
 
 __all__ = ["LIMITS", "USE", "data_card", "model_cards"]
@@ -65,7 +65,7 @@ def data_card(results: Sequence[RunResult]) -> Card:
     frame, summary = result.per_image, result.summary
     empty = int((frame["lesion_fraction"] == 0).sum())
     share = frame["lesion_fraction"]
-    clusters = groups_of(result)
+    clusters = shared_groups(results)
     grouped = f"{len(set(clusters))} of patient or lesion" if clusters else "no two photos share one, as far as known"
     card = [
         ("Photos", f"{summary['n']} of the split {summary['split']}" + (f", {empty} without lesion" if empty else "")),

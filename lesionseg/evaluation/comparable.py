@@ -29,7 +29,7 @@ def check_comparable(results: Sequence[RunResult]) -> None:
             "several runs have the same name", problems=places, fix="pass each run once, or rename it"
         )
     problems = _different_cases(results)
-    for key in ("split", _which_masks(results), "threshold", "empty_mask_policy"):
+    for key in ("split", *_which_files(results), "threshold", "empty_mask_policy"):
         values = [result.summary[key] for result in results]
         if any(value != values[0] for value in values):
             problems += [f"{r.name}: its {key} is {value}" for r, value in zip(results, values, strict=True)]
@@ -43,12 +43,15 @@ def check_comparable(results: Sequence[RunResult]) -> None:
         )
 
 
-def _which_masks(results: Sequence[RunResult]) -> str:
-    """What tells whether the runs were scored on the same masks: the masks, or else the manifest that names them."""
+def _which_files(results: Sequence[RunResult]) -> tuple[str, ...]:
+    """What tells whether the runs were scored on the same files: the masks, or else the manifest that names them and
+    the files' bytes."""
     # Predictions of other tools may be scored against a folder of masks, without a manifest.
     from_folders = any(not result.summary["manifest_sha256"] for result in results)
     known = all("masks_sha256" in result.summary for result in results)
-    return "masks_sha256" if from_folders and known else "manifest_sha256"
+    if from_folders and known:
+        return ("masks_sha256",)
+    return ("manifest_sha256", *(("files_sha256",) if all("files_sha256" in r.summary for r in results) else ()))
 
 
 def _different_cases(results: Sequence[RunResult]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lesionseg.evaluation.columns import SCORES, SURFACE
-from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
+from lesionseg.evaluation.runs import RunResult, scores_of, shared_groups
 from lesionseg.evaluation.statistics import Comparison, bootstrap_mean, compare_all
 
 __all__ = ["COMPARED", "compare_runs", "final_table", "format_p", "paired_table", "verdict"]
@@ -26,7 +26,7 @@ def compare_runs(results: Sequence[RunResult]) -> dict[str, list[Comparison]]:
         results: runs that were scored on the same cases.
     """
     ranked = sorted(results, key=lambda result: -float(result.per_image["dice"].mean()))
-    groups = groups_of(results[0])
+    groups = shared_groups(results)
     return {name: compare_all(scores_of(ranked, name), groups=groups) for name in COMPARED}
 
 
@@ -37,8 +37,8 @@ def final_table(results: Sequence[RunResult]) -> pd.DataFrame:
     The scores of ``COMPARED`` have the ends of their 95 % bootstrap interval in ``*_low`` and ``*_high``.
     """
     rows: list[dict[str, Any]] = []
+    groups = shared_groups(results)
     for result in results:
-        groups = groups_of(result)
         row = {"run": result.name, **_training_row(result)}
         for name in SCORES:
             row[name] = float(result.per_image[name].mean())
@@ -114,6 +114,8 @@ def verdict(dice: Sequence[Comparison], photos: str) -> str:
         return f"{both} cannot be told apart by their Dice on {photos}: {gap}."
     lead = best.a + (f", the best of {runs} runs," if runs > 2 else "")
     higher = f"{lead} scores {d.mean_difference:.4f} higher in Dice than {best.b} on {photos} ({found})"
+    if outside and significant and d.effect_size * d.mean_difference < 0:
+        return f"{higher}, but lower on {d.losses} of them, which is what the test found: this is not settled."
     if outside and significant:
         return f"{higher}."
     return f"{higher}; interval and test disagree at the {_ALPHA * 100:g} % level, so this is not settled."

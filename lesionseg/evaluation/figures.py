@@ -36,13 +36,18 @@ def _finish_epochs(axes: Axes, label: str) -> None:
     axes.margins(x=0.02)
 
 
-def _legend(figure: Figure, results: Sequence[RunResult], styles: Mapping[str, Dashes]) -> None:
+def _trained(results: Sequence[RunResult]) -> list[tuple[int, RunResult]]:
+    """Those with a history, and their places: a run has one colour in every figure."""
+    return [(place, result) for place, result in enumerate(results) if result.trained]
+
+
+def _legend(figure: Figure, trained: Sequence[tuple[int, RunResult]], styles: Mapping[str, Dashes]) -> None:
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=colour(i), linewidth=2) for i in range(len(results))]
+    lines = [Line2D([], [], color=colour(place), linewidth=2) for place, _ in trained]
     lines += [Line2D([], [], color=GREY, linestyle=style) for style in styles.values()]
     # A leading underscore would hide a label.
-    labels = [f" {plain(result.name)}" for result in results] + list(styles)
+    labels = [f" {plain(result.name)}" for _, result in trained] + list(styles)
     figure.legend(lines, labels, loc="outside upper center", ncols=min(4, len(lines)), handlelength=2.2)
 
 
@@ -50,22 +55,25 @@ def loss_curves(results: Sequence[RunResult]) -> bytes:
     """Training (dashed) and validation (solid) loss of every run by epoch.
 
     Args:
-        results: runs whose ``history`` has at least one epoch.
+        results: runs, of which at least one was trained; others have no curve.
     """
+    trained = _trained(results)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for index, result in enumerate(results):
+        for index, result in trained:
             _curve(axes, result, "train_loss", color=colour(index), linestyle="--", alpha=0.75, linewidth=1.1)
             _curve(axes, result, "val_loss", color=colour(index))
-        values = np.concatenate([r.history[["train_loss", "val_loss"]].to_numpy(np.float64).ravel() for r in results])
+        values = np.concatenate(
+            [r.history[["train_loss", "val_loss"]].to_numpy(np.float64).ravel() for _, r in trained]
+        )
         # One exploding epoch would flatten all others on a linear axis.
         if values.min() > 0 and values.max() > 20 * float(np.median(values)):
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=min(0.0, float(values.min())))
         _finish_epochs(axes, "Loss")
-        _legend(figure, results, {"validation": "-", "training": "--"})
+        _legend(figure, trained, {"validation": "-", "training": "--"})
 
     return render(draw, 7.2, 3.4)
 
@@ -74,20 +82,21 @@ def overlap_curves(results: Sequence[RunResult]) -> bytes:
     """Validation Dice and IoU of every run by epoch: thresholded (solid) and soft (dotted).
 
     Args:
-        results: runs whose ``history`` has at least one epoch.
+        results: runs, of which at least one was trained; others have no curve.
     """
+    trained = _trained(results)
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, column, label in ((left, "dice", "Dice"), (right, "iou", "IoU")):
-            for index, result in enumerate(results):
+            for index, result in trained:
                 _curve(axes, result, f"val_soft_{column}", color=colour(index), linestyle=":", linewidth=1.1)
                 _curve(axes, result, f"val_{column}", color=colour(index))
             _finish_epochs(axes, f"Validation {label}")
         right.tick_params(labelleft=True)
         # A little beyond 0 and 1, where the frame would hide a line.
         left.set_ylim(max(-0.02, left.get_ylim()[0]), min(1.02, left.get_ylim()[1]))
-        _legend(figure, results, {"thresholded": "-", "soft": ":"})
+        _legend(figure, trained, {"thresholded": "-", "soft": ":"})
 
     return render(draw, 7.2, 3.2)
 

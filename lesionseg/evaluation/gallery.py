@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesionseg.data.images import read_image, read_mask, read_probability, resize_mask, resize_photo, resize_probability
+from lesionseg.data.images import read_image, read_probability, resize_mask, resize_photo, resize_probability
+from lesionseg.data.labels import Labels
 from lesionseg.evaluation.panels import error_colours
-from lesionseg.evaluation.runs import RunResult, scores_of
+from lesionseg.evaluation.runs import RunResult, scores_of, truths_of
 from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.records import BoolMask, Case
 
@@ -80,8 +81,9 @@ def draw_strips(
     ids = results[0].per_image["case_id"].tolist()
     order = np.argsort(scores.mean(axis=0), kind="stable")
     shown = [(result.probabilities, float(result.summary["threshold"])) for result in results[:_RUNS]]
+    truths = truths_of(results)
     return [
-        Strip(ids[i], tuple(float(value) for value in scores[:, i]), (draw or _strip)(cases[ids[i]], shown))
+        Strip(ids[i], tuple(float(value) for value in scores[:, i]), (draw or _strip)(cases[ids[i]], shown, truths))
         for i in _choose(order, _PANELS // (2 + 2 * len(shown)))
     ]
 
@@ -93,9 +95,9 @@ def _choose(order: NDArray[np.intp], room: int) -> NDArray[np.intp]:
     return np.concatenate((worst, rest[np.linspace(0, len(rest) - 1, room - len(worst)).astype(int)]))
 
 
-def _strip(case: Case, shown: Sequence[tuple[Path, float]]) -> str:
+def _strip(case: Case, shown: Sequence[tuple[Path, float]], truths: Labels) -> str:
     """A data URI; ``shown`` has each run's folder of probability maps and its threshold."""
-    truth = read_mask(case.mask) if case.mask else np.zeros((1, 1), bool)
+    truth = truths.read_lesion(case.mask)[0] if case.mask else np.zeros((1, 1), bool)
     size = max(1, round(_WIDTH * truth.shape[0] / truth.shape[1])), _WIDTH
     small = resize_mask(truth, *size)
     panels = [resize_photo(read_image(case.image), *size), error_colours(small, small)]

@@ -16,7 +16,7 @@ from lesionseg.evaluation import rows
 from lesionseg.evaluation.cards import data_card, model_cards
 from lesionseg.evaluation.gallery import Strip
 from lesionseg.evaluation.metrics import JACCARD_THRESHOLD
-from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
+from lesionseg.evaluation.runs import RunResult, scores_of, shared_groups
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW
 from lesionseg.pages import render_template
@@ -79,10 +79,11 @@ def render_page(page: Page) -> str:
         figures={figure.file: figure for figure in page.figures},
         tables=list(page.tables),
         summary=page.results[0].summary,
+        size=rows.size_of(page.results[0]),
         draws=DRAWS,
         few=FEW,
         jaccard_threshold=JACCARD_THRESHOLD,
-        grouped=groups_of(page.results[0]) is not None,
+        grouped=shared_groups(page.results) is not None,
         strips=page.strips,
         places={strip.case_id: index for index, strip in enumerate(page.strips)},
         scatter=_scatter(page) if page.dice else None,

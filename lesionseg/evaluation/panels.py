@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.data.images import read_image, read_mask, read_probability, resize_mask, resize_photo, resize_probability
+from lesionseg.data.images import read_image, read_probability, resize_mask, resize_photo, resize_probability
+from lesionseg.data.labels import Labels
 from lesionseg.errors import ComparisonError, RunError
 from lesionseg.evaluation.drawing import GREY, plain, render
-from lesionseg.evaluation.runs import RunResult
+from lesionseg.evaluation.runs import RunResult, truths_of
 from lesionseg.records import BoolMask, Case, Probability, RgbImage
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def sample_panels(results: Sequence[RunResult], cases: Sequence[Case]) -> bytes:
     # A narrow column sets each run's pair of pictures apart.
     ratios = [1.0, 1.0] + [_GAP, 1.0, 1.0] * len(chunks[0])
     width = max(7.2, 1.4 * sum(ratios))
-    loaded = [(case, *_load(case)) for case in cases]
+    truths = truths_of(results)
+    loaded = [(case, *_load(case, truths)) for case in cases]
     tallest = max(truth.shape[0] / truth.shape[1] for _, _, truth in loaded)
     height = (width / sum(ratios) - 0.08) * min(tallest, 1.5) + 0.26
     rows = len(loaded) * len(chunks)
@@ -70,12 +72,12 @@ def sample_panels(results: Sequence[RunResult], cases: Sequence[Case]) -> bytes:
     return render(draw, width, height * rows + 0.28)
 
 
-def _load(case: Case) -> tuple[RgbImage, BoolMask]:
+def _load(case: Case, truths: Labels) -> tuple[RgbImage, BoolMask]:
     if case.mask is None:
         raise ComparisonError(
             f"{case.case_id} has no mask to show", fix="use the manifest that the runs were scored with"
         )
-    truth = read_mask(case.mask)
+    truth, _ = truths.read_lesion(case.mask)
     height, width = _small(truth.shape)
     return resize_photo(read_image(case.image), height, width), truth
 

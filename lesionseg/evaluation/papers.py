@@ -11,7 +11,7 @@ from lesionseg.evaluation.rows import Row
 
 __all__ = ["Section", "render_latex", "render_markdown"]
 
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~&$])")
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -112,4 +112,5 @@ def _tabular(section: Section) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_latex(cell) for cell in cells) + r" \\"
+    # A row that began with [ or * would be taken for an option of the one before.
+    return "{}" + " & ".join(_latex(cell) for cell in cells) + r" \\"

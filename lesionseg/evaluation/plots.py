@@ -10,7 +10,6 @@ import pandas as pd
 
 from lesionseg.evaluation.drawing import GREY, RULE, colour, plain, render
 from lesionseg.evaluation.runs import RunResult, scores_of
-from lesionseg.records import THRESHOLD
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +56,8 @@ def calibration_curves(results: Sequence[RunResult]) -> bytes:
     Args:
         results: runs with ``calibration`` and ``thresholds``.
     """
+    # One for all of them: runs of others cannot be compared.
+    used = float(results[0].summary["threshold"])
     # The same colour as in the figures that hold all runs.
     known = [(i, r.name, r.calibration, r.thresholds) for i, r in enumerate(results)]
 
@@ -70,9 +71,9 @@ def calibration_curves(results: Sequence[RunResult]) -> bytes:
             left.plot(bins["mean_probability"], bins["lesion_share"], marker="o", markersize=3, **look)
             right.plot(curve["threshold"], curve["dice"], **look)
         left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="Predicted probability", ylabel="Part that is lesion")
-        right.axvline(THRESHOLD, color=GREY, linewidth=0.8, linestyle="--")
+        right.axvline(used, color=GREY, linewidth=0.8, linestyle="--")
         right.set(xlim=(0, 1), xlabel="Threshold", ylabel="Mean Dice")
-        right.text(THRESHOLD + 0.01, 0.02, f"{THRESHOLD:g}, in use", color=GREY, transform=right.get_xaxis_transform())
+        right.text(used + 0.01, 0.02, f"{used:g}, in use", color=GREY, transform=right.get_xaxis_transform())
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
 

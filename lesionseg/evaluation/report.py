@@ -17,7 +17,7 @@ from lesionseg.evaluation.gallery import begun_strips
 from lesionseg.evaluation.page import Figure, Page, render_page
 from lesionseg.evaluation.papers import Section, render_latex, render_markdown
 from lesionseg.evaluation.reading import shorten
-from lesionseg.evaluation.runs import RunResult, epoch_table, groups_of, per_image_table
+from lesionseg.evaluation.runs import RunResult, epoch_table, per_image_table, shared_groups
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW, largest_differences, subgroup_table
 from lesionseg.evaluation.terminal import render_terminal
@@ -28,6 +28,17 @@ __all__ = ["FORMATS", "ReportFiles", "check_formats", "render_terminal", "write_
 
 FORMATS = {"html": "report.html", "md": "report.md", "latex": "report.tex", "csv": ""}
 """Format -> the document's name; of ``csv`` there are only the tables, which every report has."""
+
+# All that a report may have.
+_FILES = frozenset(
+    {
+        *(name for name in FORMATS.values() if name),
+        *("final_table.csv", "epochs.csv", "per_image.csv", "paired.csv", "subgroups.csv", "largest_differences.csv"),
+        *("calibration.csv", "thresholds.csv"),
+        *("loss.png", "dice_iou.png", "paired_dice.png", "violin.png", "calibration.png", "subgroups.png"),
+        *(f"samples_{kind}.png" for kind in ("best", "median", "worst")),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ def write_report(
         documents["report.md"] = render_markdown(answer, sections)
     if "latex" in formats:
         documents["report.tex"] = render_latex(answer, sections)
+    _remove_earlier(output, {*documents, *tables, *(figure.file for figure in figures)})
     for name, frame in tables.items():
         write_atomic(output / name, _csv(frame))
     for figure in figures:
@@ -94,6 +106,12 @@ def write_report(
         tables=tuple(output / name for name in tables),
         figures=tuple(output / figure.file for figure in figures),
     )
+
+
+def _remove_earlier(output: Path, kept: set[str]) -> None:
+    """What only an earlier report has: beside this one, nothing would tell that it is of other runs."""
+    for name in _FILES - kept:
+        (output / name).unlink(missing_ok=True)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -152,11 +170,10 @@ def _figures(
     # matplotlib takes a second to import; the terminal's tables do without it.
     from lesionseg.evaluation import figures, panels, plots
 
-    trained = [result for result in results if result.trained]
-    if trained:
-        yield Figure("loss.png", "Loss", "Loss by epoch.", figures.loss_curves(trained))
+    if any(result.trained for result in results):
+        yield Figure("loss.png", "Loss", "Loss by epoch.", figures.loss_curves(results))
         caption = "Dice and IoU on the validation part by epoch."
-        yield Figure("dice_iou.png", "Dice and IoU", caption, figures.overlap_curves(trained))
+        yield Figure("dice_iou.png", "Dice and IoU", caption, figures.overlap_curves(results))
     if dice:
         named = {result.name: result for result in results}
         caption = f"Dice of every photo in {dice[0].a} against {dice[0].b}; above the line {dice[0].a} is higher."
@@ -183,8 +200,9 @@ def _sections(
 ) -> list[Section]:
     """What goes into a paper: the tables, then the figures."""
     summary, final = results[0].summary, tables["final_table.csv"]
-    drawn = "groups of photos" if groups_of(results[0]) else "photos"
-    note = f"Means over {summary['n']} {summary['split']} photos at threshold {summary['threshold']}, with 95 % "
+    drawn = "groups of photos" if shared_groups(results) else "photos"
+    note = f"Means over {summary['n']} {summary['split']} photos {rows.size_of(results[0])}, at threshold "
+    note += f"{summary['threshold']}, with 95 % "
     note += f"percentile bootstrap intervals ({DRAWS:,} resamples of {drawn}). Empty masks: "
     note += f"{summary['empty_mask_policy']}."
     paired = "Two-sided Wilcoxon signed-rank test, Holm-corrected over the pairs; effect size: rank-biserial."

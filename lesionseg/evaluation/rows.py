@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lesionseg.evaluation.comparison import format_p, verdict
-from lesionseg.evaluation.runs import RunResult, groups_of
+from lesionseg.evaluation.runs import RunResult, shared_groups
 from lesionseg.evaluation.statistics import Comparison, bootstrap_mean
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "parameter_rows",
     "provenance",
     "published_rows",
+    "size_of",
     "subgroup_rows",
 ]
 
@@ -64,12 +65,18 @@ _PUBLISHED = (
 )
 
 
+def size_of(result: RunResult) -> str:
+    """At which size masks were compared, in words."""
+    size = result.summary.get("size", "own")
+    return "at each photo's own size" if size == "own" else f"at the model's input size, {size[0]} x {size[1]} pixels"
+
+
 def answer(results: Sequence[RunResult], dice: Sequence[Comparison]) -> str:
     """What was found, in a sentence."""
     photos = f"{len(results[0].per_image)} {results[0].summary['split']} photos"
     if dice:
         return verdict(dice, photos)
-    mean, low, high = bootstrap_mean(results[0].per_image["dice"], groups=groups_of(results[0]))
+    mean, low, high = bootstrap_mean(results[0].per_image["dice"], groups=shared_groups(results))
     return f"{results[0].name} reaches a mean Dice of {mean:.4f} on {photos} (95 % interval {low:.4f} to {high:.4f})."
 
 
@@ -123,6 +130,7 @@ def published_rows(results: Sequence[RunResult]) -> list[Row]:
         # Trained on that set, and scored on it too.
         result.info["manifest"]["name"] == _PUBLISHED_FOR
         and result.info["manifest"]["sha256"] == result.summary["manifest_sha256"]
+        and result.summary["split"] == "test"
         for result in trained
     ]
     if not known_for or not all(known_for):

@@ -21,11 +21,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lesionseg.config import DataConfig
+from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import RunError
 from lesionseg.evaluation.columns import CALIBRATION, COUNTS, FURTHER, SCORES, THRESHOLD_CURVE
 from lesionseg.evaluation.reading import is_a, read_json, read_table, shorten
 
 __all__ = [
+    "CLASS_FILES",
     "HISTORY",
     "RunResult",
     "epoch_table",
@@ -35,6 +38,8 @@ __all__ = [
     "load_run",
     "per_image_table",
     "scores_of",
+    "shared_groups",
+    "truths_of",
 ]
 
 HISTORY = (
@@ -65,7 +70,11 @@ _CLASSES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("names", "size"), (list,)),
     "iou": (dict,),
     "model_sha256": (str,),
+    "n": (int,),
 }
+CLASS_FILES = ("classes.json", "per_image_classes.csv")
+"""What an evaluation of several classes has beside the rest."""
+
 _TRAIN = "train it with 'lesionseg train'"
 # Means may have been rounded when they were written; a stale table differs by more.
 _TOLERANCE = 1e-4
@@ -144,9 +153,13 @@ def load_run(folder: Path, split: str) -> RunResult:
     per_image = read_table(place / "per_image.csv", _PER_IMAGE, evaluated, key="case_id", maybe=FURTHER)
     if not evaluated:
         evaluated += _check_evaluation(place, split, summary, per_image)
+    # Where another tool's files came from differs between the splits of one folder.
+    info = {**info, **summary.get("sources", {})} if outside and not evaluated else info
     classes = None
     if (place / "classes.json").is_file():
         classes = read_json(place / "classes.json", _CLASSES, evaluated)
+        if not evaluated and (classes["model_sha256"], classes["n"]) != (summary["model_sha256"], summary["n"]):
+            evaluated.append(f"{place / 'classes.json'}: of another model or other photos than summary.json")
     calibration = _read_curve(place / "calibration.csv", CALIBRATION, evaluated)
     thresholds = _read_curve(place / "thresholds.csv", THRESHOLD_CURVE, evaluated)
     fixes = [_TRAIN] * bool(trained)
@@ -226,6 +239,20 @@ def groups_of(result: RunResult) -> list[str] | None:
     column = result.per_image.set_index("case_id")["group"].sort_index()
     groups = [str(group) or str(case_id) for case_id, group in column.items()]
     return groups if len(set(groups)) < len(groups) else None
+
+
+def shared_groups(results: Sequence[RunResult]) -> list[str] | None:
+    """The groups of runs of the same cases, from the first one that knows any: masks from a folder come without."""
+    return next((groups for result in results if (groups := groups_of(result)) is not None), None)
+
+
+def truths_of(results: Sequence[RunResult]) -> Labels:
+    """How the true masks of runs of the same cases are read: as by the first run of several classes, else as binary."""
+    for result in results:
+        settings = result.info.get("config", {}).get("data", {})
+        if settings.get("classes"):
+            return labels_of(DataConfig(manifest="", classes=settings["classes"]))
+    return BINARY
 
 
 def epoch_table(results: Sequence[RunResult]) -> pd.DataFrame:

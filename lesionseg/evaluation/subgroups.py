@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
-from lesionseg.evaluation.runs import RunResult, groups_of, scores_of
+from lesionseg.evaluation.runs import RunResult, scores_of, shared_groups
 from lesionseg.evaluation.statistics import Comparison, bootstrap_mean, paired_difference
 
 __all__ = ["FEW", "SKIN_TONES", "largest_differences", "skin_tone", "subgroup_table", "subgroups_of"]
@@ -44,7 +44,7 @@ def subgroups_of(results: Sequence[RunResult]) -> Groups:
     Args:
         results: runs of the same cases; those scored without photos know fewer attributes than others.
     """
-    found = _labels(results[0])
+    found = next((labels for result in results if (labels := _labels(result))), {})
     found["lesion size"] = _quarters(results[0].per_image["lesion_fraction"].to_numpy(np.float64))
     known = next((r for r in results if r.per_image["hair"].notna().any()), None)
     if known is not None:
@@ -101,7 +101,7 @@ def subgroup_table(results: Sequence[RunResult], dice: Sequence[Comparison]) -> 
     Where there are several runs, a row of the first pair of ``dice`` follows those: ``kind`` is then ``difference``
     and not ``mean``, ``run`` is ``a − b``, and ``dice`` the mean paired difference.
     """
-    scores, clusters = scores_of(results, "dice"), groups_of(results[0])
+    scores, clusters = scores_of(results, "dice"), shared_groups(results)
     rows = []
     for attribute, members in subgroups_of(results).items():
         for name, indices in members.items():

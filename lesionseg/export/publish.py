@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionseg.config import STRIDE, load_config
 from lesionseg.data.images import write_atomic
-from lesionseg.errors import ConfigError, RunError
+from lesionseg.errors import ConfigError, OutputError, RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.bundle import Checked, describe, write_card
 from lesionseg.export.formats import FORMATS, Infer
@@ -109,9 +109,20 @@ def export_run(
     say("comparing it with the run")
     checked = compare_models(built.infer, trained, judging)
     require_good(checked, precision, max_drop, path)
+    _refuse_others(path, built.files)
     for suffix, content in built.files.items():
         write_atomic(path.with_suffix(suffix), content)
     return Exported(path, write_card(path, info, checked), sum(map(len, built.files.values())), checked)
+
+
+def _refuse_others(path: Path, suffixes: Iterable[str]) -> None:
+    """Makes sure that what is written beside the file takes the place of an earlier export's only."""
+    beside = [other for suffix in suffixes if (other := path.with_suffix(suffix)) != path and other.exists()]
+    if beside and not path.exists():
+        raise OutputError(
+            f"{path} would also take the place of {', '.join(map(str, beside))}, which is of something else",
+            fix="choose another --output",
+        )
 
 
 def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: float) -> None:

@@ -134,6 +134,7 @@ def score_predictions(
         "model_sha256": digest.hexdigest(),
         "manifest_sha256": manifest_sha256,
         "size": "own",
+        "sources": dict(sources),
     }
     source = _Files(files, probabilities)
     place = evaluate_cases(run, cases, source, facts, probabilities=probabilities, progress=progress)

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lesionseg.data.files import files_digest
 from lesionseg.data.images import read_bytes, resize_mask
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
+from lesionseg.evaluation.runs import CLASS_FILES
 from lesionseg.evaluation.scoring import Scored, write_evaluation
 from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
@@ -53,6 +55,7 @@ def score_run(
     predictor: Predictor | None = None,
     threshold: float = THRESHOLD,
     at_model_size: bool = False,
+    with_classes: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Predicts cases and compares them with their masks, at the masks' own size.
@@ -74,6 +77,7 @@ def score_run(
         threshold: lesion where the probability is at least this.
         at_model_size: bring the masks to the model's input size instead, as many papers do; nearest neighbour. The
             name of the evaluation then ends in ``AT_MODEL_SIZE``.
+        with_classes: as in ``evaluate_cases``.
         progress: called with (done, total) after each case.
 
     Returns:
@@ -94,9 +98,19 @@ def score_run(
         "checkpoint": model.checkpoint,
         "model_sha256": model.sha256,
         "manifest_sha256": manifest_sha256,
+        "files_sha256": _digest(cases),
         "size": [model.height, model.width] if at_model_size else "own",
     }
-    return evaluate_cases(run, cases, _Model(model, at_model_size), facts, progress=progress)
+    source = _Model(model, at_model_size)
+    return evaluate_cases(run, cases, source, facts, with_classes=with_classes, progress=progress)
+
+
+def _digest(cases: Sequence[Case]) -> str:
+    try:
+        return files_digest(cases)
+    except ImageError:
+        # What cannot be read is told with all that is wrong with the cases.
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,7 @@ def evaluate_cases(
     facts: dict[str, Any],
     *,
     probabilities: bool = True,
+    with_classes: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Scores what a source predicts, and writes the evaluation as ``score_run`` tells.
@@ -138,6 +153,7 @@ def evaluate_cases(
         source: predicts them.
         facts: for ``summary.json``; ``split`` names the evaluation, ``threshold`` is applied.
         probabilities: whether the source gives any, or bare masks.
+        with_classes: keep what ``score_classes`` has just written of these cases; that of others goes.
         progress: called with (done, total) after each case.
 
     Raises:
@@ -154,7 +170,7 @@ def evaluate_cases(
                 problems=problems,
                 fix="correct these in the manifest or replace their files",
             )
-        _replace_maps(maps, place)
+        _replace_maps(maps, place, with_classes=with_classes)
     labels = {name for case in cases for name in case.labels}
     write_evaluation(place, scored, labels, facts, probabilities=probabilities)
     return place
@@ -181,10 +197,12 @@ def _staging(run: Path) -> Iterator[Path]:
         ) from error
 
 
-def _replace_maps(maps: Path, place: Path) -> None:
+def _replace_maps(maps: Path, place: Path, *, with_classes: bool) -> None:
     place.mkdir(parents=True, exist_ok=True)
     # Without its summary an evaluation counts as missing, so no reader meets old scores with new maps.
     (place / "summary.json").unlink(missing_ok=True)
+    for name in () if with_classes else CLASS_FILES:
+        (place / name).unlink(missing_ok=True)
     old = place / maps.name
     if old.exists():
         shutil.rmtree(old)
