@@ -179,6 +179,10 @@ def trimap(
     from lesionseg import console
     from lesionseg.data.manifest import read_manifest
     from lesionseg.data.trimaps import TRIMAP_CLASSES, write_trimaps
+    from lesionseg.errors import ConfigError
+
+    if Path(manifest).resolve() == (output / "manifest.csv").resolve():
+        raise ConfigError(f"{manifest} would be replaced by that of the trimaps", fix="choose another --output")
 
     with console.counter(out, "writing") as progress:
         made = write_trimaps(read_manifest(manifest, root), output, band, progress=progress)

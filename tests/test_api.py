@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from lesionseg import api
 from lesionseg.data.images import read_image
 from lesionseg.data.manifest import write_manifest
 from lesionseg.data.pairing import Folders, pair_folders
-from lesionseg.errors import ConfigError, DataError, ManifestError, RunError
+from lesionseg.errors import ComparisonError, ConfigError, DataError, ManifestError, RunError
+from lesionseg.evaluation.comparable import check_comparable
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,24 @@ def test_evaluation_is_used_again_until_the_weights_or_data_change(tiny, run: Pa
     api.evaluate(run, progress=lambda *n: counted.append(n))
     assert counted[-1] == (4, 4)
     assert table.stat().st_mtime_ns > before
+
+
+def test_scores_are_of_the_bytes_that_the_manifest_named(tiny, run: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    place = copied / "evaluation/test"
+    first = api.evaluate(copied, root=tiny.folders.train_images.parent)
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny.folders.train_images.parent, moved)
+    written = (place / "summary.json").stat().st_mtime_ns
+    api.evaluate(copied, root=moved)
+    assert (place / "summary.json").stat().st_mtime_ns == written
+    mask = moved / "test_masks" / "SYNTH_0000010_Segmentation.png"
+    mask.write_bytes((moved / "test_masks" / "SYNTH_0000011_Segmentation.png").read_bytes())
+    again = api.evaluate(copied, root=moved)
+    assert again.summary["files_sha256"] != first.summary["files_sha256"]
+    assert again.per_image["lesion_fraction"][0] == again.per_image["lesion_fraction"][1]
+    with pytest.raises(ComparisonError, match="files_sha256"):
+        check_comparable([first, replace(again, name="other")])
 
 
 def test_compare_writes_a_report_of_one_run(run: Path, tmp_path: Path) -> None:

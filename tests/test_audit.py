@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lesionseg.data.audit import QUANTILES, Audit, audit, examine_cases, gather_folders
+from lesionseg.data.audit import QUANTILES, Audit, _repeated, audit, examine_cases, gather_folders
 from lesionseg.data.findings import KINDS, Finding, Severity, found
 from lesionseg.data.manifest import read_manifest
 from lesionseg.data.synthetic import DatasetFolders, write_dataset
@@ -275,6 +277,16 @@ def test_the_same_bytes_under_two_ids(folders: DatasetFolders) -> None:
     finding = only(run(folders), "same-bytes")
     assert set(finding.case_ids) == {"COPY", "SYNTH_0000002"}
     assert only(with_splits(folders, {"COPY": "test"}), "split-leak").severity is Severity.ERROR
+
+
+def test_copies_within_a_split_make_no_leak_surer() -> None:
+    def look(case_id: str, sha256: str, split: str) -> Any:
+        return SimpleNamespace(case=Case(case_id, Path("x"), None, split=split), photo_sha256=sha256)
+
+    found = _repeated([look("a", "x", "train"), look("copy", "x", "train"), look("b", "y", "test")], 0.66)
+    assert (found.severity, "byte for byte" in found.message) == (Severity.WARNING, False)
+    found = _repeated([look("a", "x", "train"), look("copy", "x", "test")], 0.0)
+    assert (found.severity, "byte for byte" in found.message) == (Severity.ERROR, True)
 
 
 def test_another_picture_of_one_lesion(folders: DatasetFolders) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from lesionseg import api
 from lesionseg.data.labels import BINARY, Labels
-from lesionseg.errors import ConfigError, DataError, RunError
+from lesionseg.errors import ConfigError, DataError, OutputError, RunError
 from lesionseg.export import publish
 from lesionseg.export.bundle import Checked
 from lesionseg.export.formats import Built
@@ -182,6 +182,23 @@ def test_options_that_do_not_exist(run, options, message):
 def test_a_name_that_would_not_be_found_again(run, tmp_path):
     with pytest.raises(ConfigError, match=r"end with \.onnx"):
         api.export(run, tmp_path / "model.bin")
+
+
+def test_nothing_else_is_overwritten(run, monkeypatch, tmp_path):
+    class Two:
+        suffix, precisions = ".pte", ("float32",)
+
+        @staticmethod
+        def build(module, info, calibration):
+            return Built({".pte": b"model", ".json": b"{}"}, module)
+
+    monkeypatch.setitem(publish.FORMATS, "executorch", Two)
+    monkeypatch.setattr(publish, "compare_models", lambda *_: publish.Checked(0.0, 0.0))
+    monkeypatch.setattr(publish, "_check", lambda *_: None)
+    (tmp_path / "model.json").write_text("something else")
+    with pytest.raises(OutputError, match="which is of something else"):
+        publish.export_run(run, tmp_path / "model.pte", form="executorch")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 
 
 @pytest.mark.parametrize(("form", "module"), [("openvino", "openvino"), ("executorch", "executorch.exir")])

@@ -146,6 +146,16 @@ def test_the_cache_is_used_again(make: Make, tmp_path: Path, forbid_decoding: Ca
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
 
 
+@pytest.mark.parametrize("length", [0, 100, 1000])
+def test_a_cache_that_is_cut_off_is_made_anew(make: Make, tmp_path: Path, length: int) -> None:
+    cases = [make("a", 1), make("b", 2)]
+    first = [np.array(part) for part in decode_pairs(cases, 32, 32, cache=tmp_path / "cache")]
+    (photos,) = (tmp_path / "cache").glob("*-photos.npy")
+    photos.write_bytes(photos.read_bytes()[:length])
+    again = decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+
+
 def swap_photo(cases: list[Case]) -> list[Case]:
     # Another photo of the same size in bytes: only the time tells.
     stat = cases[0].image.stat()

@@ -206,6 +206,21 @@ def test_splits_of_a_manifest(home: Path) -> None:
     assert caught.value.fix == "use one of: (none), train"
 
 
+def test_splits_are_known_in_any_case_of_letters(home: Path) -> None:
+    touch(home / "a.jpg")
+    (home / "m.csv").write_text(HEADER + "a,a.jpg,,Train\nb,a.jpg,,TEST\nc,a.jpg,,Val\nd,a.jpg,,Fold A\n")
+    assert [case.split for case in read_manifest(home / "m.csv").cases] == ["train", "test", "val", "Fold A"]
+
+
+def test_names_with_colons_and_backslashes(home: Path) -> None:
+    touch(home / "10:30.jpg")
+    touch(home / "a\\b.jpg")
+    write_manifest([Case("a", home / "10:30.jpg", None, split="train")], home / "m.csv")
+    assert read_manifest(home / "m.csv").cases[0].image == home / "10:30.jpg"
+    with pytest.raises(ManifestError, match="with a backslash"):
+        write_manifest([Case("a", home / "a\\b.jpg", None, split="train")], home / "m.csv")
+
+
 def test_every_malformed_row_is_listed_with_its_line(home: Path) -> None:
     rows = [
         "a,a.jpg,,train",

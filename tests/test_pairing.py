@@ -247,6 +247,24 @@ def test_masks_without_photo_and_files_left_out_are_told(tmp_path: Path, draw: D
     ]
 
 
+def test_folders_of_pictures_within_the_folder_are_told(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("photos/benign/b.png")
+    draw("masks/a.png")
+    (tmp_path / "photos" / "notes").mkdir()
+    told = f"{tmp_path / 'photos' / 'benign'} left out: a folder within the folder, which holds pictures of its own"
+    assert warnings_of(tmp_path) == [told]
+
+
+def test_patients_that_are_not_known_are_not_one(tmp_path: Path, draw: Draw) -> None:
+    for name in "abcd":
+        draw(f"photos/{name}.png")
+        draw(f"masks/{name}.png")
+    groups = {"a": "unknown", "b": "NA", "c": "0", "d": "0"}
+    cases = pair_folders([Folders("train", tmp_path / "photos", tmp_path / "masks")], groups=groups)
+    assert [case.group for case in cases] == ["a", "b", "0", "0"]
+
+
 def test_odd_masks_are_told_with_their_id_and_file(tmp_path: Path, draw: Draw) -> None:
     draw("photos/a.png")
     draw("masks/a.png")
@@ -307,6 +325,11 @@ def test_labels_and_groups_that_meet_no_photo_are_told_and_the_other_way_round(t
 def test_labels(tmp_path: Path, text: str, labels: dict[str, str]) -> None:
     (tmp_path / "l.csv").write_bytes(text.encode())
     assert read_labels(tmp_path / "l.csv") == labels
+
+
+def test_groups_are_no_diagnoses(tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("a,0\nb,1\n")
+    assert read_labels(tmp_path / "g.csv", diagnoses=False) == {"a": "0", "b": "1"}
 
 
 def test_wrong_labels_are_all_listed(tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_latex_escapes() -> None:
     assert r"\begin{tabular}{lr}" in text
 
 
+def test_cells_that_would_be_options_or_markup() -> None:
+    rows = [{"Run": "[b]x", "Dice": "1"}, {"Run": "*2", "Dice": "~~a~~ &amp; $x$"}]
+    latex, markdown = (render("x", [Section("T", rows)]) for render in (render_latex, render_markdown))
+    assert "\n{}[b]x & 1" in latex
+    assert "\n{}*2 & " in latex
+    assert r"\~\~a\~\~ \&amp; \$x\$" in markdown
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
     (tmp_path / "report.tex").write_text(render_latex("a_b wins.", SECTIONS[:1]), encoding="utf-8")

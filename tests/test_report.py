@@ -12,7 +12,9 @@ from rich.console import Console
 from scored_runs import COUNT, IDS, truth_of, write_cases, write_run
 
 from lesionseg import RESEARCH_USE
-from lesionseg.data.images import encode_mask_png
+from lesionseg.data.classes import trimap
+from lesionseg.data.images import encode_mask_png, read_mask
+from lesionseg.data.trimaps import encode_classes_png
 from lesionseg.errors import ComparisonError, ConfigError, OutputError
 from lesionseg.evaluation import figures, panels, plots
 from lesionseg.evaluation.columns import SCORES
@@ -284,6 +286,38 @@ def test_groups_are_resampled_whole(make, cases, tmp_path):
     assert ["whole groups" in text for text in texts] == [False, True]
     row = read_csv(files[1].tables[0])[0]
     assert float(row["dice_low"]) == pytest.approx(float(row["dice"]))
+
+
+def test_no_file_of_an_earlier_report_stays(make, cases, tmp_path):
+    write_report([make("a"), make("b", noise=0.1)], cases, tmp_path / "report", formats=("html", "md", "latex"))
+    (tmp_path / "report" / "notes.txt").write_text("mine")
+    files = write_report([make("c")], cases, tmp_path / "report")
+    made = {path.name for path in (*files.documents, *files.tables, *files.figures)}
+    assert {path.name for path in (tmp_path / "report").iterdir()} == made | {"notes.txt"}
+    assert "paired_dice.png" not in made
+
+
+def test_the_page_says_at_which_size_masks_were_compared(make, cases, tmp_path):
+    run = make("a")
+    small = replace(run, summary={**run.summary, "size": [128, 160]})
+    for result, told in ((run, "at each photo's own size"), (small, "at the model's input size, 128 x 160 pixels")):
+        files = write_report([result], cases, tmp_path / told[:12], formats=("html", "md"))
+        for document in files.documents:
+            text = " ".join(document.read_text(encoding="utf-8").replace("&#39;", "'").split())
+            assert told in text
+
+
+def test_masks_of_classes_are_shown(make, cases, tmp_path):
+    run = make("a")
+    classes = {"skin": "#000000", "border": "#808080", "lesion": "#ffffff"}
+    info = {**run.info, "config": {**run.info["config"], "data": {**run.info["config"]["data"], "classes": classes}}}
+    coloured = {}
+    for case_id, case in cases.items():
+        path = tmp_path / f"{len(coloured)}.png"
+        path.write_bytes(encode_classes_png(trimap(read_mask(case.mask), 1), tuple(classes.values())))
+        coloured[case_id] = replace(case, mask=path)
+    files = write_report([replace(run, info=info)], coloured, tmp_path / "report")
+    assert any(figure.name.startswith("samples_") for figure in files.figures)
 
 
 def test_hostile_names_are_only_text(make, cases, tmp_path):

@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,12 @@ def test_official_split_by_id(manifest: Manifest, tmp_path: Path) -> None:
 def test_exactly_one_way_is_needed(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="is asked for"):
         SplitOptions(**options)
+
+
+@pytest.mark.parametrize("more", [{"links": ("patient_id",)}, {"near_duplicates": True}, {"stratify": "diagnosis"}])
+def test_an_official_split_takes_no_other_option(more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="is taken as it is"):
+        SplitOptions(official="isic2016", **more)
 
 
 CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (

@@ -21,6 +21,7 @@ from lesionseg.evaluation.runs import (
     load_run,
     per_image_table,
     scores_of,
+    shared_groups,
 )
 
 IDS = ("0000012", "NA", "ISIC_0000003", "1e5")
@@ -106,6 +107,28 @@ def test_groups(make_run):
     together = load_run(make_run("together", groups=["p2", "p1", "p1", ""]), "test")
     # In the order of the ids: 0000012, 1e5 (alone, for it names no group), ISIC_0000003, NA.
     assert groups_of(together) == ["p2", "1e5", "p1", "p1"]
+
+
+def test_groups_of_any_run_are_those_of_all(make_run):
+    alone = load_run(make_run("alone"), "test")
+    together = load_run(make_run("together", groups=["p2", "p1", "p1", ""]), "test")
+    assert shared_groups([alone]) is None
+    assert shared_groups([alone, together]) == shared_groups([together, alone]) == groups_of(together)
+
+
+def test_classes_of_another_evaluation_are_damage(make_run):
+    folder = make_run("a")
+    summary = json.loads((folder / "evaluation/test/summary.json").read_text())
+    classes = {"names": ["skin", "lesion"], "size": [64, 64], "iou": {}, "pixel_accuracy": 0.9, "mean_iou": 0.8}
+    classes |= {"model_sha256": summary["model_sha256"], "n": summary["n"]}
+    place = folder / "evaluation/test/classes.json"
+    place.write_text(json.dumps(classes))
+    assert load_run(folder, "test").classes["mean_iou"] == 0.8
+    for other in ({"n": 999}, {"model_sha256": "0" * 64}):
+        place.write_text(json.dumps(classes | other))
+        with pytest.raises(RunError, match="cannot be read") as caught:
+            load_run(folder, "test")
+        assert "of another model or other photos" in caught.value.problems[0]
 
 
 def test_tables_of_several_runs(make_run):

@@ -219,6 +219,12 @@ def test_verdict_of_two_runs(comparison, says):
     assert verdict([comparison], "339 test photos") == says
 
 
+def test_a_test_that_found_the_opposite_settles_nothing():
+    apart = PairedDifference(200, 0.0193, 0.0118, 0.0274, 2e-8, 30, 0, 170, -0.45)
+    said = verdict([Comparison("a", "b", apart, 2e-8)], "200 test photos")
+    assert said.endswith("but lower on 170 of them, which is what the test found: this is not settled.")
+
+
 def test_verdict_of_more_runs_uses_the_corrected_p_value():
     pairs = [
         pair(0.001, 0.02, 0.03, p_holm=0.09),

@@ -303,6 +303,18 @@ def test_data_set_on_disk(tmp_path: Path) -> None:
                 assert np.abs(np.asarray(photo, float) - pair.image).mean() < 4
 
 
+def test_sets_are_not_mixed(tmp_path: Path) -> None:
+    size = {"width": 48, "height": 40}
+    write_dataset(tmp_path, train=3, test=1, **size)
+    write_dataset(tmp_path, train=3, test=1, seed=1, **size)
+    places = ("train_images", "train_masks", "test_images", "test_masks")
+    before = _bytes(write_dataset(tmp_path, train=3, test=1, seed=2, **size))
+    for numbers in ({"train": 2, "test": 2}, {"train": 2, "test": 1}, {"train": 3, "test": 0}):
+        with pytest.raises(OutputError, match="would be mixed"):
+            write_dataset(tmp_path, **numbers, **size)
+    assert _bytes(DatasetFolders(*(tmp_path / name for name in places))) == before
+
+
 def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     size = {"train": 2, "test": 1, "width": 48, "height": 40}
     first = _bytes(write_dataset(tmp_path / "first", seed=7, **size))

@@ -26,6 +26,14 @@ def test_the_written_masks_are_read_back_by_colour(tiny, tmp_path):
             assert picture.mode == "P"
 
 
+def test_an_id_never_leads_out_of_the_folder(tiny, tmp_path):
+    manifest = read_manifest(tiny.manifest)
+    case = dataclasses.replace(manifest.cases[0], case_id="../../escaped")
+    with pytest.raises(DataError, match="cannot name a file"):
+        write_trimaps(dataclasses.replace(manifest, cases=(case,)), tmp_path / "a" / "b", 3)
+    assert not (tmp_path / "a").exists()
+
+
 def test_cases_without_mask_are_listed_before_anything_is_written(tiny, tmp_path):
     manifest = read_manifest(tiny.manifest)
     cases = [dataclasses.replace(case, mask=None) for case in manifest.cases[:2]]
