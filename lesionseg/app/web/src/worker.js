@@ -38,8 +38,11 @@ async function infer(pixels) {
 
 /** What is said of a mask: its measures, the Dice to expect, and why to look at it. */
 function measured({ width, height, map, doubt }, threshold) {
-  const { expected_dice, reasons } = judge(map, threshold, model.info.quality);
-  return { ...measure(map, threshold, width, height), expected_dice, reasons: doubt ? [doubt, ...reasons] : reasons };
+  const measures = measure(map, threshold, width, height);
+  // A peak between two pixels of the photo is none of its mask.
+  const seen = measures.lesion_pixels ? map : { ...map, values: new Float32Array(map.values.length) };
+  const { expected_dice, reasons } = judge(seen, threshold, model.info.quality);
+  return { ...measures, expected_dice, reasons: doubt ? [doubt, ...reasons] : reasons };
 }
 
 function drawn(bitmap, map, look, sides) {
