@@ -22,6 +22,7 @@ from lesionseg.cli_parts import (
     Root,
     err,
     example,
+    names,
     out,
     say,
     telling,
@@ -207,7 +208,7 @@ def _require_one_source(model: str | None, predictions: Path | None) -> None:
 @app.command(
     epilog=example(
         "lesionseg report --compare frozen,finetuned",
-        "lesionseg report --compare frozen,finetuned,other-tool --format md --format latex",
+        "lesionseg report --compare frozen,finetuned,other-tool --format md,latex",
     )
 )
 def report(
@@ -219,17 +220,18 @@ def report(
     split: Split = "test",
     at_model_size: AtModelSize = False,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="html (default), md, latex or csv; may be repeated.")
+        list[str] | None,
+        typer.Option("--format", callback=names, help="html (default), md, latex or csv; with commas, or repeated."),
     ] = None,
 ) -> None:
     """Compare runs on the same cases: one self-contained HTML, CSVs and PNGs. Scores runs first where needed."""
     from lesionseg import api, console
     from lesionseg.evaluation.report import render_terminal
 
-    names = [name.strip() for name in compare.split(",") if name.strip()]
-    folder = output or runs / ("report-" + "-".join(names))
+    compared = [name.strip() for name in compare.split(",") if name.strip()]
+    folder = output or runs / ("report-" + "-".join(compared))
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
-    models = [runs / name if (runs / name).exists() else name for name in names]
+    models = [runs / name if (runs / name).exists() else name for name in compared]
     with telling("") as warn, console.counter(out, "scoring") as progress:
         more |= {"progress": progress, "warn": warn, "scores_in": runs, "formats": formats or ("html",)}
         results, files = api.compare(models, folder, **more)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from lesionseg import cli, cli_parts
 from lesionseg.data.images import read_mask
+from lesionseg.errors import ConfigError
 
 COMMANDS = (
     *([], ["data"], ["train"], ["evaluate"], ["report"], ["predict"], ["export"], ["benchmark"], ["models"], ["demo"]),
@@ -37,6 +38,13 @@ def test_every_help_says_research_use_and_shows_examples(words: list[str]) -> No
     assert "Research use" in text
     if words not in ([], ["data"]):
         assert f"lesionseg {' '.join(words)}" in text.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("formats", [["--format", "md,xyz"], ["--format", "md", "--format", "xyz"]])
+def test_formats_of_a_report_come_with_commas_or_repeated(formats: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, ["report", "--compare", "nothing", *formats])
+    assert isinstance(result.exception, ConfigError)
+    assert result.exception.message == "there is no report format xyz"
 
 
 def test_help_loads_nothing_heavy() -> None:
