@@ -16,20 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionseg.data.images import write_atomic
-from lesionseg.models import ModelSpec, SegmentationModel
-from lesionseg.models.packing import unpack
-from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
+from lesionseg.models import ModelSpec
 from lesionseg.training.checkpoint import checkpoint_folder, load_model, save_checkpoint
-
-
-def weights_of(source: str) -> tuple[SegmentationModel, str]:
-    """Model and SHA-256 of a run or of a model that ships."""
-    place = find_model(source)
-    if is_bundle(place):
-        bundle = open_bundle(place)
-        return unpack(bundle), bundle.digest(WEIGHTS)
-    model, _, digest = load_model(place)
-    return model, digest
+from lesionseg.training.start import trained_model
 
 
 def average(before: str, after: Path, share: float, output: Path, which: str = "last") -> None:
@@ -42,7 +31,7 @@ def average(before: str, after: Path, share: float, output: Path, which: str = "
         output: run folder; its history is that of ``after``.
         which: checkpoint of ``after``, ``best`` or ``last``.
     """
-    (first, one), (_, last, other) = weights_of(before), load_model(after, which)
+    (first, _, one), (_, last, other) = trained_model(before), load_model(after, which)
     if first.spec != ModelSpec.from_json(last.model_spec):
         raise SystemExit(f"{before} and {after} are not of one architecture")
     known = first.state_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
 from lesionseg.data.resizing import resize_photo
+from lesionseg.data.retaken import through_jpeg
 from lesionseg.data.synthetic import generate
 
 SIZE = (192, 256)
@@ -156,10 +156,7 @@ def changed(photo: Picture, rng: Rng) -> Picture:
 
 def compressed(photo: Picture, rng: Rng) -> Picture:
     """As a JPEG file of quality 40 to 95."""
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "jpeg", quality=int(rng.integers(40, 96)))
-    with Image.open(file) as picture:
-        return np.asarray(picture)
+    return through_jpeg(photo, int(rng.integers(40, 96)))
 
 
 def cast(photo: Picture, rng: Rng) -> Picture:

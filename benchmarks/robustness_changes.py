@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy import ndimage
 
 from lesionseg.data.artefacts import ARTEFACTS, draw_hair, unit
 from lesionseg.data.resizing import resize_mask, resize_photo
-from lesionseg.data.retaken import from_afar, through_haze, through_lens, under_melanin
+from lesionseg.data.retaken import from_afar, through_haze, through_jpeg, through_lens, under_melanin
 
 Photo = np.ndarray
 Mask = np.ndarray
@@ -63,10 +62,7 @@ def blurred(light: Photo, mask: Mask, rng: Rng) -> Photo:
 
 
 def squeezed(photo: Photo, mask: Mask, rng: Rng) -> tuple[Photo, Mask]:
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "jpeg", quality=20)
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("RGB")), mask
+    return through_jpeg(photo, 20), mask
 
 
 def cropped(photo: Photo, mask: Mask, rng: Rng) -> tuple[Photo, Mask]:

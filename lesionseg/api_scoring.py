@@ -72,20 +72,23 @@ def evaluate(
         return load_run(model, name)
     predictor = load_predictor(model)
     home = _home(as_path(run), model, predictor, as_path(scores_in))
+    # A run has been looked at above.
+    looked = data is not None
     data = data or _manifest_of(home, manifest, root)
-    if not _is_scored(home, name, predictor.sha256, data.sha256, data.split(split)):
+    cases = data.split(split)
+    if looked or not _is_scored(home, name, predictor.sha256, data.sha256, cases):
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
         with counting(progress, f"{home.name}: scoring") as counted:
-            with_classes = _has_classes(predictor.labels, data.split(split))
+            with_classes = _has_classes(predictor.labels, cases)
             if with_classes:
                 from lesionseg.inference.class_scoring import score_classes
 
                 # First: what is scored counts as scored once the summary below is written.
-                score_classes(predictor, data.split(split), home / "evaluation" / name, progress=counted)
+                score_classes(predictor, cases, home / "evaluation" / name, progress=counted)
             score_run(
                 home,
-                data.split(split),
+                cases,
                 split=split,
                 manifest_sha256=data.sha256,
                 predictor=predictor,
@@ -239,7 +242,7 @@ def _is_scored(run: Path, split: str, model_sha256: str, manifest_sha256: str, c
     except RunError:
         return False
     # One of an earlier version lacks what is scored today.
-    if "masks_sha256" not in summary or "files_sha256" not in summary:
+    if "files_sha256" not in summary:
         return False
     if (summary["model_sha256"], summary["manifest_sha256"]) != (model_sha256, manifest_sha256):
         return False

@@ -196,16 +196,15 @@ def _duplicates(looks: Sequence[Examination]) -> Iterator[Finding]:
 def _repeated(looks: Sequence[Examination], correlation: float) -> Finding:
     """A finding on cases that show one lesion; ``correlation`` is the highest among those that differ in bytes."""
     case_ids = [look.case.case_id for look in looks]
+    splits = sorted({look.case.split for look in looks} - {""})
     # Copies within one split are no leak.
-    leaks = len({look.case.split for look in looks} - {""}) > 1
-    kinds = {(look.photo_sha256, look.case.split if leaks else str(at)) for at, look in enumerate(looks)}
+    kinds = {(look.photo_sha256, look.case.split if len(splits) > 1 else str(at)) for at, look in enumerate(looks)}
     same = len({sha for sha, _ in kinds}) < len(kinds)
     sure = same or correlation >= SAME_PHOTO
     what = "one photo or one sitting" if correlation >= SAME_PHOTO else "probably one lesion"
     near = f"{what}: registered fine detail correlates by {correlation:.2f}" if correlation else ""
     told = "; ".join(part for part in ("the same file, byte for byte" if same else "", near) if part)
     strength = 1.0 if same else correlation
-    splits = sorted({look.case.split for look in looks} - {""})
     if len(splits) > 1:
         where = f"in {' and '.join(splits)}; {told}"
         return found("split-leak", case_ids, where, None if sure else Severity.WARNING, strength=strength)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,11 +12,10 @@ import torch
 from monai import transforms as mt
 from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
-from PIL import Image
 
 from lesionseg.config import DataConfig
 from lesionseg.data.artefacts import ARTEFACTS, Field, draw_hair
-from lesionseg.data.retaken import from_afar, through_haze, through_lens, under_melanin
+from lesionseg.data.retaken import from_afar, through_haze, through_jpeg, through_lens, under_melanin
 from lesionseg.errors import ConfigError
 from lesionseg.records import BoolMask, RgbImage
 
@@ -152,15 +150,8 @@ class RandJpegd(MapTransform, Randomizable):  # type: ignore[misc]
         for key in self.keys:
             if self.R.random() < self.prob:
                 quality = int(self.R.randint(self.least, max(self.least, _FINE_JPEG) + 1))
-                item[key] = np.ascontiguousarray(_jpeg(_as_photo(item[key]), quality).transpose(2, 0, 1))
+                item[key] = np.ascontiguousarray(through_jpeg(_as_photo(item[key]), quality).transpose(2, 0, 1))
         return item
-
-
-def _jpeg(photo: RgbImage, quality: int) -> RgbImage:
-    file = io.BytesIO()
-    Image.fromarray(photo).save(file, "jpeg", quality=quality)
-    with Image.open(file) as picture:
-        return np.asarray(picture)
 
 
 def _as_photo(image: Any) -> RgbImage:

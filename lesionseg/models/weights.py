@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from lesionseg.config import is_file
+from lesionseg.data.files import as_path
 from lesionseg.errors import RunError, WeightsError
 from lesionseg.shipped_models import WEIGHTS, default_bundle, find_bundle, open_bundle
 
@@ -95,7 +95,7 @@ def load_encoder_weights(source: str) -> EncoderWeights:
     if source == "imagenet":
         return _download()
     bundle = default_bundle() if source == _OURS else find_bundle(source)
-    return _from_file(Path(os.path.expanduser(source))) if bundle is None else _from_bundle(bundle)  # noqa: PTH111
+    return _from_file(as_path(source)) if bundle is None else _from_bundle(bundle)
 
 
 def _from_bundle(folder: Path) -> EncoderWeights:

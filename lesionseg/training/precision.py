@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState
 
 from lesionseg.config import LoopConfig
 from lesionseg.errors import ConfigError
+from lesionseg.training.watch import count_processes
 
 __all__ = ["Precision", "compiled", "open_accelerator", "open_precision"]
 
@@ -43,7 +44,7 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
     Raises:
         ConfigError: the device is not there, there are more processes than images in a batch, or it takes one alone.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = count_processes()
     if started == 1:
         # Accelerate keeps what an earlier training of this Python asked for.
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -45,7 +45,7 @@ from lesionseg.training.settings import require_same_manifest, require_trainable
 from lesionseg.training.start import starting_model
 from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
 from lesionseg.training.tracking import open_trackers
-from lesionseg.training.watch import Row, Watcher, is_first_process
+from lesionseg.training.watch import Row, Watcher, count_processes, is_first_process
 
 __all__ = ["run_training"]
 
@@ -253,7 +253,7 @@ def _hardware(config: RunConfig) -> dict[str, Any]:
         "system": platform.system(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": count_processes(),
         "device": torch.cuda.get_device_name(0) if cuda else "cpu",
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from lesionseg.config import RunConfig
@@ -13,6 +12,7 @@ from lesionseg.errors import ConfigError
 from lesionseg.models import require_decoder
 from lesionseg.training.features import require_cacheable
 from lesionseg.training.losses import find_loss, require_trimmable
+from lesionseg.training.watch import count_processes
 
 __all__ = ["require_same_manifest", "require_trainable"]
 
@@ -26,8 +26,7 @@ def require_trainable(config: RunConfig) -> None:
     """
     require_decoder(config.model.name)
     find_loss(config.optim.loss, len(config.data.class_names), config.optim.class_weights)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    require_trimmable(config.optim.trim, max(1, config.loop.batch_size // processes))
+    require_trimmable(config.optim.trim, max(1, config.loop.batch_size // count_processes()))
     augmentation(config.data, config.loop.seed)
     if config.loop.cache_features:
         require_cacheable(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -10,10 +11,29 @@ from lesionseg.config import RunConfig
 from lesionseg.errors import ConfigError
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, load_encoder_weights
 from lesionseg.models.packing import unpack
-from lesionseg.shipped_models import find_model, is_bundle, open_bundle
+from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
 from lesionseg.training.checkpoint import load_model
 
-__all__ = ["starting_model"]
+__all__ = ["starting_model", "trained_model"]
+
+
+def trained_model(source: str | Path) -> tuple[SegmentationModel, tuple[int, int], str]:
+    """A trained network, in eval mode: of a run in its best state, or of a model that ships.
+
+    Returns:
+        the network, the height and width of its input, and the SHA-256 of its weights file.
+
+    Raises:
+        RunError: there is no such model, or it is damaged.
+    """
+    place = find_model(source)
+    if is_bundle(place):
+        bundle = open_bundle(place)
+        return unpack(bundle), bundle.size, bundle.digest(WEIGHTS)
+    model, state, digest = load_model(place)
+    # As it was written, whatever else an older version did not know.
+    height, width = state.config["data"]["image_size"]
+    return model, (height, width), digest
 
 
 def starting_model(config: RunConfig) -> SegmentationModel:
@@ -38,8 +58,7 @@ def starting_model(config: RunConfig) -> SegmentationModel:
 
 def _started(config: RunConfig, source: str) -> SegmentationModel:
     """A model with the weights of an earlier run's, and the dropout that the config asks for."""
-    place = find_model(source)
-    model = unpack(open_bundle(place)) if is_bundle(place) else load_model(place)[0]
+    model, _, _ = trained_model(source)
     spec, made = model.spec, config.model
     widths = (spec.encoder.width, spec.decoder_width)
     wanted = (made.name, len(config.data.class_names), made.rates or (), (made.encoder_width, made.decoder_width))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.config import RunConfig, load_config
 from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.training.watch import count_processes
 
 if TYPE_CHECKING:
     from lesionseg.training.fit import FitResult
@@ -89,7 +90,7 @@ def check_variants(
     Raises:
         ConfigError: listing every offender of every variant.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count_processes() > 1:
         raise ConfigError("--sweep trains in one process", fix="start each variant with torchrun by itself")
     from lesionseg.training.settings import require_trainable
 

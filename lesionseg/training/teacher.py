@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from lesionseg.config import RunConfig
 from lesionseg.errors import ConfigError
 from lesionseg.models.folding import fold_norms
-from lesionseg.models.packing import unpack
-from lesionseg.shipped_models import WEIGHTS, find_model, is_bundle, open_bundle
-from lesionseg.training.checkpoint import load_model
+from lesionseg.shipped_models import find_model
 from lesionseg.training.precision import Precision, compiled
+from lesionseg.training.start import trained_model
 
 __all__ = ["Lesson", "Teacher", "load_teacher", "require_same_teacher", "taught_by"]
 
@@ -61,21 +60,13 @@ def load_teacher(config: RunConfig) -> Teacher | None:
         raise ConfigError(
             "optim.teacher does not go with these settings", problems=problems, fix="change them, or set it to null"
         )
-    place = find_model(config.optim.teacher)
-    if is_bundle(place):
-        bundle = open_bundle(place)
-        model, size, digest = unpack(bundle), bundle.size, bundle.digest(WEIGHTS)
-    else:
-        model, state, digest = load_model(place)
-        # As it was written, whatever else an older version did not know.
-        height, width = state.config["data"]["image_size"]
-        size = height, width
+    model, size, digest = trained_model(config.optim.teacher)
     if model.spec.classes != 1:
         raise ConfigError(
             f"optim.teacher={config.optim.teacher} has {model.spec.classes} classes",
             fix="name a run on binary masks, or set optim.teacher=null",
         )
-    return Teacher(fold_norms(model), size, place.resolve().name, digest)
+    return Teacher(fold_norms(model), size, find_model(config.optim.teacher).resolve().name, digest)
 
 
 def require_same_teacher(teacher: Teacher | None, run: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Progress", "Row", "Watcher", "is_first_process"]
+__all__ = ["Progress", "Row", "Watcher", "count_processes", "is_first_process"]
 
 Row = Mapping[str, Any]
 """One line of ``history.csv``."""
@@ -34,6 +34,11 @@ class Watcher:
     on_epoch: Callable[[Row], None] = lambda row: None
     on_start: Callable[[dict[str, Any]], None] = lambda info: None
     on_notice: Callable[[str], None] = lambda notice: None
+
+
+def count_processes() -> int:
+    """How many torchrun or accelerate has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
