@@ -6,7 +6,7 @@
     pair      photos and masks -> a manifest         evaluate  scores of a run
     audit     what is wrong with a data set          compare   a report of several runs
     split     a manifest -> others                   load      a run, to predict photos one by one
-                                                     predict   a mask for every photo of a folder,
+    read_image, read_mask   a file -> pixels         predict   a mask for every photo of a folder,
                                                                and what else PredictOptions says
 
 Paths may be ``str`` or ``Path``. Where ``progress`` is taken, True shows it, in a notebook as in a terminal. Bad input
@@ -16,7 +16,19 @@ raises a ``LesionsegError`` that lists every offender and tells the fix.
 # Type checkers know the name; the module typing would take longer to import than all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lesionseg.api import audit, compare, evaluate, load, pair, predict, split, synth, train
+    from lesionseg.api import (
+        audit,
+        compare,
+        evaluate,
+        load,
+        pair,
+        predict,
+        read_image,
+        read_mask,
+        split,
+        synth,
+        train,
+    )
     from lesionseg.errors import LesionsegError
     from lesionseg.inference.stages import PredictOptions
 
@@ -35,6 +47,8 @@ __all__ = [
     "load",
     "pair",
     "predict",
+    "read_image",
+    "read_mask",
     "split",
     "synth",
     "train",

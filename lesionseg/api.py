@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from lesionseg.api_data import audit, pair, split, synth
+from lesionseg.api_data import audit, pair, read_image, read_mask, split, synth
 from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, ignore, plain
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
 from lesionseg.data.files import AnyPath, as_path
@@ -35,6 +35,8 @@ __all__ = [
     "pair",
     "predict",
     "predict_on_cluster",
+    "read_image",
+    "read_mask",
     "split",
     "sweep",
     "synth",
@@ -249,7 +251,7 @@ def export(
     output: AnyPath | None = None,
     *,
     form: str = "onnx",
-    precision: str = "float32",
+    precision: str | None = None,
     size: tuple[int, int] | None = None,
     max_drop: float = 0.5,
     qat: int = 0,
@@ -260,22 +262,28 @@ def export(
 ) -> Exported:
     """Exports a model for another runtime; a file that is not as good as the run is not written.
 
-    Arguments and errors are those of ``lesionseg.export.publish.export_run``, and for ``form="bundle"``, which has its
-    precisions and its size, of ``lesionseg.export.shipping.export_bundle``: its default folder is ``RUN/export/RUN``.
+    Arguments and errors are those of ``lesionseg.export.publish.export_run`` (without a precision, float32), and for
+    ``form="bundle"``, which has its precisions and its size, of ``lesionseg.export.shipping.export_bundle`` (without an
+    output, the folder ``RUN/export/RUN``).
     """
+    from lesionseg.errors import ConfigError
+
     place, target = find_model(run), None if output is None else as_path(output)
     more: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "say": say}
     if form == "bundle":
-        from lesionseg.errors import ConfigError
         from lesionseg.export.shipping import export_bundle
 
-        if size:
+        if size is not None:
             raise ConfigError("a bundle has the input size of its training", fix="leave out --size")
+        if precision is not None:
+            raise ConfigError("a bundle has float16 and int8 at once", fix="leave out --precision")
         told = None if about is None else as_path(about)
         return export_bundle(place, target or place / "export" / place.name, about=told, **more)
+    if about is not None:
+        raise ConfigError(f"{about} is for a bundle's card", fix="pass --format bundle, or leave out --about")
     from lesionseg.export.publish import export_run
 
-    return export_run(place, target, form=form, precision=precision, size=size, **more)
+    return export_run(place, target, form=form, precision=precision or "float32", size=size, **more)
 
 
 def benchmark(

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from lesionseg.data.findings import Finding
     from lesionseg.data.manifest import Manifest
     from lesionseg.data.synthetic import DatasetFolders
-    from lesionseg.records import Case
+    from lesionseg.records import BoolMask, Case, RgbImage
 
-__all__ = ["audit", "pair", "split", "synth"]
+__all__ = ["audit", "pair", "read_image", "read_mask", "split", "synth"]
 
 
 def pair(
@@ -218,8 +218,10 @@ def synth(
 
     Raises:
         ConfigError: a number is too small.
+        ImageError: photos of this size would not be read.
         OutputError: the folder cannot be written to.
     """
+    from lesionseg.data.images import require_size
     from lesionseg.data.synthetic import write_dataset
     from lesionseg.errors import ConfigError
 
@@ -228,6 +230,7 @@ def synth(
             f"there are no {train} and {test} photos of {size[0]} x {size[1]} pixels with the seed {seed}",
             fix="use numbers from 0 up, and sides from 32 pixels up",
         )
+    require_size(*size, "a photo of this size")
     folder = as_path(output)
     with counting(progress, "generating") as counted:
         made = write_dataset(folder, train=train, test=test, seed=seed, width=size[0], height=size[1], progress=counted)
@@ -236,3 +239,25 @@ def synth(
         manifest = folder / "manifest.csv"
         pair(made.train_images, made.train_masks, manifest, test_images=tests[0], test_masks=tests[1])
     return made
+
+
+def read_image(path: AnyPath) -> RgbImage:
+    """A photo as ``uint8 H W 3``, RGB, upright, from any format that ``pair`` takes.
+
+    Raises:
+        ImageError: it cannot be read or decoded.
+    """
+    from lesionseg.data import images
+
+    return images.read_image(as_path(path))
+
+
+def read_mask(path: AnyPath) -> BoolMask:
+    """A binary mask as ``bool H W``, True where there is lesion, from any format that ``pair`` takes.
+
+    Raises:
+        ImageError: it cannot be read or decoded, or its values are not those of a binary mask.
+    """
+    from lesionseg.data import images
+
+    return images.read_mask(as_path(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,6 +183,11 @@ def evaluate(
     from lesionseg.evaluation.report import render_terminal
 
     _require_one_source(model, predictions)
+    if predictions:
+        _refuse_others("--model", {"--at-model-size": at_model_size})
+    else:
+        others = {"--masks": masks, "--images": images, "--probabilities": probabilities, "--name": name}
+        _refuse_others("--predictions", others)
     run = Path(model) if model else runs / (name or Path(predictions or ".").resolve().name)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split}
     with telling("") as warn, console.counter(out, f"{run.name}: scoring") as progress:
@@ -203,6 +209,12 @@ def _require_one_source(model: str | None, predictions: Path | None) -> None:
                 "masks: lesionseg evaluate --predictions DIR --masks DIR --name NAME",
             ],
         )
+
+
+def _refuse_others(owner: str, options: Mapping[str, object]) -> None:
+    """Makes sure that nothing was asked for that would be passed over."""
+    if given := [option for option, value in options.items() if value]:
+        raise ConfigError(f"{', '.join(given)}: only with {owner}", fix="leave it out, or say what is to be scored")
 
 
 @app.command(

@@ -57,7 +57,9 @@ def export(
         str,
         typer.Option("--format", help="onnx, openvino, torch-export, executorch; or bundle: a folder with all of it."),
     ] = "onnx",
-    precision: Annotated[str, typer.Option(help="float32, float16, int8 or dynamic.")] = "float32",
+    precision: Annotated[
+        str | None, typer.Option(help="float32, float16, int8 or dynamic.", show_default="float32")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels; by default the training's.")] = None,
     max_drop: Annotated[float, typer.Option(help="Dice points that int8 and dynamic may lose in validation.")] = 0.5,
     qat: Annotated[int, typer.Option(help="Epochs of training with int8's rounding, where int8 loses too much.")] = 0,
@@ -71,6 +73,6 @@ def export(
     from lesionseg import api
 
     checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "about": about}
-    sides = (size, size) if size else None
+    sides = None if size is None else (size, size)
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
     say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import lesionseg
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, ImageError
 
 
 @pytest.fixture
@@ -64,6 +66,26 @@ def test_synth_pairs_what_it_makes(here: Path) -> None:
     assert {(case.width, case.height) for case in manifest.cases} == {(48, 40)}
     lesionseg.synth("tests", train=0, test=1, size=(48, 40))
     assert not (here / "tests/manifest.csv").exists()
+
+
+@pytest.mark.parametrize("size", [(8192, 64), (9000, 8000)])
+def test_synth_makes_nothing_that_would_not_be_read(here: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"{size[0]} x {size[1]}"):
+        lesionseg.synth("made", train=1, test=0, size=size)
+    assert not (here / "made").exists()
+
+
+def test_photos_are_read_upright_and_masks_of_every_kind(here: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 30), "brown").save("photo.jpg", exif=turned)
+    mask = np.zeros((40, 30), bool)
+    mask[10:20, 5:25] = True
+    Image.fromarray(mask.astype(np.uint8) * 255).convert("RGBA").save("rgba.png")
+    Image.fromarray(mask.astype(np.uint8)).save("ones.png")
+    assert lesionseg.read_image("photo.jpg").shape == (40, 30, 3)
+    for name in ("rgba.png", "ones.png"):
+        np.testing.assert_array_equal(lesionseg.read_mask(name), mask)
 
 
 @pytest.mark.parametrize("wrong", [{"train": -1}, {"test": -1}, {"seed": -1}, {"size": (31, 64)}, {"size": (64, 31)}])

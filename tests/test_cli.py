@@ -96,6 +96,9 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["evaluate"], "either a run or the masks of another tool"),
         (["evaluate", "--model", "x", "--predictions", "y"], "either a run or the masks of another tool"),
         (["evaluate", "--predictions", "y"], "scored against true masks"),
+        (["evaluate", "--predictions", "y", "--masks", "m", "--at-model-size"], "--at-model-size: only with --model"),
+        (["evaluate", "--model", "x", "--masks", "m", "--name", "n"], "--masks, --name: only with --predictions"),
+        (["evaluate", "--model", "x", "--probabilities", "--images", "i"], "--images, --probabilities: only with"),
         (["report", "--compare", "x", "--format", "docx"], "no report format docx"),
     ],
 )

@@ -144,6 +144,13 @@ def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:
         predict_distributed(photos, tmp_path / "run", tmp_path / "out")
 
 
+def test_a_single_photo(model, photos, expected, tmp_path) -> None:
+    result = predict_distributed(photos / "clinic 0" / "000.jpg", model, tmp_path / "out", workers=2)
+    assert (result.done, result.failed) == (1, 0)
+    mask = (tmp_path / "out" / "000_segmentation.png").read_bytes()
+    assert mask == expected["clinic 0/000_segmentation.png"]
+
+
 def test_an_empty_folder(model, tmp_path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="holds no photo"):

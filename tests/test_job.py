@@ -11,6 +11,7 @@ from red_channel import RedChannel
 
 from lesionseg.errors import ImageError
 from lesionseg.inference.job import Job, refuse_long_name
+from lesionseg.inference.measurements import MEASURES, Measuring
 from lesionseg.inference.quality import Quality
 from lesionseg.inference.stages import PredictOptions
 
@@ -94,10 +95,11 @@ def test_a_peak_that_no_pixel_of_the_photo_has_is_no_lesion() -> None:
             maps[:, 5, 5] = 0.6
             return maps
 
-    row, _ = predicted(Job(Peak(), PredictOptions()), photo())
+    row, _ = predicted(Job(Peak(), PredictOptions(measuring=Measuring(more=True))), photo())
     # Between the photo's pixels the peak is lower.
     assert row["lesion_pixels"] == "0"
     assert (row["review"], "no lesion found" in row["reasons"]) == ("yes", True)
+    assert {name for name in MEASURES if row.get(name)} == set()
 
 
 def test_what_an_earlier_run_left_is_renewed() -> None:

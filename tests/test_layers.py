@@ -231,6 +231,7 @@ def test_listed_names_exist_once(name: str) -> None:
 
 def test_the_top_of_the_package_offers_the_public_functions() -> None:
     functions = {"audit", "compare", "evaluate", "load", "pair", "predict", "split", "synth", "train"}
+    functions |= {"read_image", "read_mask"}
     assert set(lesionseg.__all__) == functions | {"LesionsegError", "PredictOptions", "RESEARCH_USE", "__version__"}
     assert set(lesionseg.__all__) <= set(dir(lesionseg))
     # A module of the same name would take a function's place once it is imported.

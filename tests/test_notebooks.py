@@ -47,6 +47,8 @@ def test_it_is_for_a_reader_who_has_seen_none_before(path: Path) -> None:
     assert set(re.findall(r"\blesionseg\.(\w+)", code)) <= set(lesionseg.__all__), "more than the public names"
     assert "from lesionseg" not in code
     assert "import lesionseg." not in code
+    # It knows neither EXIF nor the many kinds of masks.
+    assert re.findall(r"imread\((?!images / \"SYNTH)", code) == []
 
 
 def run(path: Path, folder: Path) -> Any:

@@ -26,7 +26,7 @@ from lesionseg.data.writing import (
     write_atomic,
     write_whole,
 )
-from lesionseg.errors import OutputError
+from lesionseg.errors import ImageError, OutputError
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=20))
 
@@ -45,6 +45,12 @@ def test_mask_files_round_trip(tmp_path_factory: pytest.TempPathFactory, mask: n
     folder = tmp_path_factory.getbasetemp()
     for name, data in {"m.png": encode_mask_png(mask), "m.nii.gz": encode_mask_nifti(mask)}.items():
         assert np.array_equal(read_mask(put(folder / name, data)), mask)
+
+
+def test_what_nifti_cannot_hold_is_told_of() -> None:
+    assert encode_mask_nifti(np.ones((2, 32767), bool))
+    with pytest.raises(ImageError, match=r"x\.png: 32768 x 2 pixels are too long"):
+        encode_mask_nifti(np.ones((2, 32768), bool), "x.png")
 
 
 @settings(max_examples=50)

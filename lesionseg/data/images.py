@@ -65,6 +65,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_probability",
+    "require_size",
     "resize_mask",
     "resize_photo",
     "resize_probability",
@@ -149,13 +150,28 @@ def _decoding(name: str) -> Iterator[None]:
 def _look_over(data: bytes, name: str) -> Container:
     """Format and size of a picture, within the limits."""
     source = inspect(data, name)
-    width, height = source.width, source.height
+    # Above its own limit Pillow would warn, through the whole process.
+    limit = Image.MAX_IMAGE_PIXELS if source.format == "TIFF" else None
+    require_size(source.width, source.height, name, limit)
+    if source.problem:
+        raise damaged(name, source.problem)
+    return source
+
+
+def require_size(width: int, height: int, name: str, limit: int | None = None) -> None:
+    """Makes sure that a picture is neither too large to be decoded nor a strip.
+
+    Args:
+        width, height: in pixels.
+        name: how messages call it.
+        limit: on the number of pixels, where it is below ``max_pixels``.
+
+    Raises:
+        ImageError: it is.
+    """
     if min(width, height) < 2:
         raise ImageError(f"{name} is only {width} x {height} pixels", fix="leave it out")
-    limit = max_pixels()
-    if source.format == "TIFF" and Image.MAX_IMAGE_PIXELS:
-        # Above its own limit Pillow would warn, through the whole process.
-        limit = min(limit, Image.MAX_IMAGE_PIXELS)
+    limit = min(limit or max_pixels(), max_pixels())
     if width * height > limit:
         raise ImageError(
             f"{name} is {width} x {height}, over {limit:,} pixels",
@@ -163,9 +179,6 @@ def _look_over(data: bytes, name: str) -> Container:
         )
     if max(width, height) > _MAX_ASPECT * min(width, height):
         raise ImageError(f"{name} is {width} x {height} pixels, a strip and not a picture", fix="leave it out")
-    if source.problem:
-        raise damaged(name, source.problem)
-    return source
 
 
 def _open(source: Container) -> ImageFile:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesionseg.errors import OutputError
+from lesionseg.errors import ImageError, OutputError
 from lesionseg.records import BoolMask, Probability, RgbImage
 
 __all__ = [
@@ -41,6 +41,8 @@ MASK_BITS = (8, 1)
 """Bits per pixel that a mask's PNG can have."""
 
 _BAND = 2**20
+# The header has a signed short for each side.
+_NIFTI_SIDE = 2**15 - 1
 
 
 def _encode(array: NDArray[np.uint8], kind: str, **options: int) -> bytes:
@@ -90,12 +92,19 @@ def encode_photo_png(pixels: RgbImage) -> bytes:
     return _encode(pixels, "PNG", compress_level=3)
 
 
-def encode_mask_nifti(mask: BoolMask) -> bytes:
+def encode_mask_nifti(mask: BoolMask, name: str = "the mask") -> bytes:
     """``bool H W`` to a gzipped NIfTI of ``uint8 W H 1`` with 0 and 1.
 
     The affine flips x and y, as ITK does for PNG, so that the mask lies on its photo in ITK-based viewers.
+
+    Raises:
+        ImageError: a side is longer than NIfTI-1 can say; tells ``name``.
     """
     import nibabel as nib
+
+    if max(mask.shape) > _NIFTI_SIDE:
+        height, width = mask.shape
+        raise ImageError(f"{name}: {width} x {height} pixels are too long for NIfTI", fix="use --format png")
 
     volume = np.ascontiguousarray(mask.T[:, :, None].astype(np.uint8))
     raw = nib.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0])).to_bytes()

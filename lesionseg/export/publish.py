@@ -131,7 +131,7 @@ def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: fl
     if precision not in FORMATS[form].precisions:
         offered = ", ".join(FORMATS[form].precisions)
         raise ConfigError(f"{form} files are not made in the precision {precision!r}", fix=f"use one of: {offered}")
-    if size and (min(size) < STRIDE or any(side % STRIDE for side in size)):
+    if size is not None and (min(size) < STRIDE or any(side % STRIDE for side in size)):
         raise ConfigError(f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE}")
     if not max_drop >= 0:
         raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")

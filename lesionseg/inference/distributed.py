@@ -91,7 +91,7 @@ def predict_distributed(
     # A model that cannot be used is told before a cluster is asked for.
     refine.around(OnnxPredictor(data, model, threads=1), options.threshold)
     here, there = open_store(source), open_store(output)
-    names, skipped = _list(here, there)
+    here, names, skipped = _list(here, there)
     counts: Counter[str] = Counter()
     with _cluster(ray, address, workers) as cores, _journal_folder(there) as folder, claim(folder, None):
         with closing(Journal(folder, names)) as journal:
@@ -132,15 +132,17 @@ def _require_ray() -> Any:
     return ray
 
 
-def _list(source: Store, output: Store) -> tuple[list[str], list[str]]:
+def _list(source: Store, output: Store) -> tuple[Store, list[str], list[str]]:
+    """The folder of the photos, which a single photo is not itself; their names in it, and what was left out."""
     if source.files is None:
         photos = list_photos(Path(source.base), Path(output.base if output.files is None else "/nowhere/else"))
-        return photos.names, photos.skipped
+        given = source.base == str(photos.folder)
+        return source if given else open_store(photos.folder), photos.names, photos.skipped
     names, skipped = source.list_photos()
     if not names:
         raise DataError(f"{source.uri} holds no photo", fix="pass the folder of the photos")
     refuse_shared_names(names)
-    return names, skipped
+    return source, names, skipped
 
 
 @contextmanager

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-import numpy as np
-
 from lesionseg.errors import ImageError
 from lesionseg.inference.journal import Row
 from lesionseg.inference.plausibility import implausible
@@ -79,8 +77,7 @@ class Job:
             "lesion_pixels": str(encoded.lesion_pixels),
             "lesion_fraction": repr(encoded.lesion_fraction),
             "mean_probability": "" if mean is None else repr(mean),
-            # A peak between two pixels of the photo is none of its mask.
-            **self._judge(decoded, probability if encoded.lesion_pixels else np.zeros_like(probability)).cells(),
+            **self._judge(decoded, encoded.seen).cells(),
             **encoded.measures,
             **self.made,
             "photo_sha256": decoded.sha256,

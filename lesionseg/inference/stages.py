@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from lesionseg.data.images import (
     decode_fitted,
     decode_photo,
@@ -159,6 +161,8 @@ class Encoded:
         lesion_fraction: of the photo, in [0, 1].
         mean_probability: inside the mask, in [0, 1]; None without a lesion.
         measures: cells of ``measurements.MEASURES``.
+        seen: the probability that was given, or nothing but 0 where no pixel of the photo is lesion: a peak between
+            two of them is none of the mask, and neither measured nor judged.
     """
 
     files: Mapping[str, bytes]
@@ -166,6 +170,7 @@ class Encoded:
     lesion_fraction: float
     mean_probability: float | None
     measures: Mapping[str, str]
+    seen: Probability
 
 
 def decode(data: bytes, name: str, height: int, width: int, like: tuple[int, int] | None = None) -> Decoded:
@@ -262,18 +267,20 @@ def encode(
         ImageError: the photo cannot be decoded at its full size.
     """
     made = Rendering(decoded, probability, threshold, bits)
+    seen = probability if made.lesion.lesion_pixels else np.zeros_like(probability)
     return Encoded(
         files={ending: OUTPUTS[ending](made) for ending in endings},
         lesion_pixels=made.lesion.lesion_pixels,
         lesion_fraction=made.lesion.lesion_pixels / made.mask.size,
         mean_probability=made.lesion.mean_probability,
-        measures={} if measuring is None else measure_photo(decoded, probability, threshold, measuring),
+        measures={} if measuring is None else measure_photo(decoded, seen, threshold, measuring),
+        seen=seen,
     )
 
 
 OUTPUTS: dict[str, Callable[[Rendering], bytes]] = {
     MASK_ENDINGS["png"]: lambda made: encode_mask_png(made.mask, made.bits),
-    MASK_ENDINGS["nifti"]: lambda made: encode_mask_nifti(made.mask),
+    MASK_ENDINGS["nifti"]: lambda made: encode_mask_nifti(made.mask, made.decoded.name),
     MASK_ENDINGS["rle"]: lambda made: encode_rle(made.mask),
     MASK_ENDINGS["geojson"]: lambda made: encode_geojson(made.regions),
     MASK_ENDINGS["svg"]: lambda made: encode_svg(made.regions, made.decoded.height, made.decoded.width),

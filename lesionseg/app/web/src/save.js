@@ -36,6 +36,8 @@ export function table(photos, info, threshold) {
     file: photo.name,
     ...photo.measures,
     ...Object.fromEntries(LENGTHS.map((name) => [`${name}_px`, photo.measures?.[name]])),
+    // As in predictions.csv: where there is no lesion, there is nothing to count.
+    components: photo.measures?.components || "",
     ...opinion(photo.measures),
     model_sha256: info.sha256,
     photo_sha256: photo.sha256,
