@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -156,6 +157,7 @@ def photos_in(folder: Path) -> list[Path]:
         "two.png": (333, 501, {}),
         "three.webp": (200, 300, {"lossless": True}),
         "turned.jpg": (240, 320, {"quality": 92, "exif": turned}),
+        "also turned.webp": (240, 320, {"lossless": True, "exif": turned}),
         "small.png": (41, 57, {}),
         "=hostile,.png": (120, 90, {}),
     }
@@ -173,7 +175,8 @@ def test_the_masks_and_the_table_are_those_of_predict(
         choose(page, *files)
         for number, file in enumerate(files):
             page.locator("#strip li button").nth(number).click()
-            expect(page.locator("#picture")).to_have_attribute("aria-label", f"{file.name}, contour: {found(page)}")
+            expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile(f"^{re.escape(file.name)}, "))
+            assert page.get_attribute("#picture", "aria-label") == f"{file.name}, contour: {found(page)}"
             name, data = saved(page, "mask")
             assert name == f"{file.stem}_segmentation.png"
             expected = read_mask(tmp_path / "masks" / name)
@@ -321,6 +324,7 @@ def test_the_camera(browser: Any, url: str, exported: tuple[Path, Path], tmp_pat
         expect(page.locator("#shoot")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.locator("#shoot")).to_be_hidden()
+        expect(page.locator("#strip li button")).to_be_focused()
         assert page.evaluate("document.querySelector('#video').srcObject") is None
 
 
@@ -377,6 +381,78 @@ def test_a_camera_closed_before_its_first_picture(browser: Any, url: str, tmp_pa
         assert page.evaluate("document.querySelector('#strip [aria-current=true]') !== null")
 
 
+def test_a_camera_that_stops_by_itself(browser: Any, url: str) -> None:
+    with visit(browser, url) as page:
+        page.click("#welcome [data-do=camera]")
+        expect(page.locator("#pace")).to_contain_text("fps")
+        page.evaluate("""() => {
+            const [track] = document.querySelector("#video").srcObject.getVideoTracks();
+            track.stop();
+            track.dispatchEvent(new Event("ended"));  // Which stop() alone does not send.
+        }""")
+        expect(page.locator("#problem")).to_contain_text("The camera stopped.")
+        expect(page.locator("#pace")).to_be_hidden()
+        expect(page.locator("#picture")).to_be_hidden()
+
+
+HOLD = """() => {
+    // The worker is sent nothing that matches until it is let go.
+    window.held = [];
+    const post = Worker.prototype.postMessage;
+    window.hold = (kind, after = 0) => {
+        Worker.prototype.postMessage = function (message, transfer) {
+            if (message.kind !== kind || after-- > 0) return post.call(this, message, transfer);
+            window.held.push(() => post.call(this, message, transfer));
+        };
+    };
+    window.letGo = () => {
+        Worker.prototype.postMessage = post;
+        for (const send of window.held.splice(0)) send();
+    };
+}"""
+
+
+def test_a_photo_that_waits_has_nothing_to_save(browser: Any, url: str, tmp_path: Path) -> None:
+    files = photos_in(tmp_path / "photos")[:3]
+    with visit(browser, url) as page:
+        choose(page, files[0])
+        expect(page.locator("#panel")).to_be_visible()
+        page.evaluate(HOLD)
+        page.evaluate("hold('photo')")
+        page.set_input_files("#files", [str(file) for file in files[1:]])
+        expect(page.locator("#strip .waiting")).to_have_count(2)
+        expect(page.locator("#busy")).to_be_visible()
+        expect(page.locator("#panel")).to_be_hidden()
+        # Taken away before its turn, and while it is under way.
+        page.locator("#strip li button").nth(2).click()
+        expect(page.locator("#panel")).to_be_hidden()
+        page.locator("#strip li button").first.click()
+        expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile(f"^{re.escape(files[0].name)}"))
+        page.evaluate("letGo()")
+        expect(page.locator("#strip .waiting")).to_have_count(0)
+
+
+def test_a_table_has_one_threshold_whatever_is_done_meanwhile(browser: Any, url: str, tmp_path: Path) -> None:
+    files = photos_in(tmp_path / "photos")[:4]
+    with visit(browser, url) as page:
+        choose(page, *files)
+        expect(page.locator("#panel")).to_be_visible()
+        before = list(csv.DictReader(io.StringIO(saved(page, "table")[1].decode())))
+        page.evaluate(HOLD)
+        page.evaluate("hold('measure', 2)")
+        with page.expect_download() as download:
+            page.click("[data-do=table]")
+            page.wait_for_function("() => window.held.length")
+            page.locator("#threshold").fill("0.95")
+            page.locator("#strip li button").nth(3).click()
+            page.click("#saves [data-do=remove]")
+            page.evaluate("letGo()")
+        after = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+        expect(page.locator("#problem")).to_be_hidden()
+    assert len(before) == 4
+    assert after == before[:3]
+
+
 HAND_OVER = """async ([how, data]) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     const files = new DataTransfer();
@@ -419,6 +495,7 @@ def test_no_camera_is_told(browser: Any, url: str) -> None:
         }""")
         page.click("#welcome [data-do=camera]")
         expect(page.locator("#problem")).to_contain_text("There is no camera here.")
+        expect(page.locator("#busy")).to_be_hidden()
 
 
 @pytest.mark.parametrize(("scheme", "width", "height"), [("light", 390, 844), ("dark", 1280, 800)])
@@ -480,6 +557,83 @@ def test_a_host_without_headers(browser: Any, work: Path, exported: tuple[Path, 
             page.wait_for_selector("html[data-ready]")
             assert page.evaluate("crossOriginIsolated")
         host.shutdown()
+
+
+@pytest.fixture
+def two_sites(work: Path, exported: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """The page with one model, and with another."""
+    for number, model in enumerate((exported[1], find_model(default_model())), 1):
+        words = command(work, "--model", model, "--build", tmp_path / f"site {number}")
+        subprocess.run(**words, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    return tmp_path / "site 1", tmp_path / "site 2"
+
+
+@contextmanager
+def hosted(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Plain, directory=str(folder))) as host:
+        Thread(target=host.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{host.server_address[1]}/"
+        host.shutdown()
+
+
+def name_in(site: Path) -> str:
+    return str(json.loads((site / "model.json").read_text())["name"])
+
+
+def test_a_visit_during_an_upload(browser: Any, two_sites: tuple[Path, Path]) -> None:
+    old, new = two_sites
+    first, second = name_in(old), name_in(new)
+    with hosted(old) as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(address)
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+        for name in ("model.json", "sw.js"):
+            shutil.copy(new / name, old / name)
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        expect(page.locator("#status")).to_contain_text(first)
+        # What it fetches is of two versions, and none of it is kept.
+        assert (
+            page.evaluate("""async () => {
+            const { installing } = await (await navigator.serviceWorker.getRegistration()).update();
+            const isOver = () => ["redundant", "activated"].includes(installing.state);
+            while (!isOver()) await new Promise((done) => (installing.onstatechange = done));
+            return installing.state;
+        }""")
+            == "redundant"
+        )
+        shutil.copy(new / "model.onnx", old / "model.onnx")
+        page.reload()
+        # The new version comes by itself, as nothing would be lost.
+        expect(page.locator("#status")).to_contain_text(second)
+        page.wait_for_selector("html[data-ready]")
+        context.close()
+
+
+def test_a_new_version_during_a_visit(browser: Any, two_sites: tuple[Path, Path], tmp_path: Path) -> None:
+    old, new = two_sites
+    digest = json.loads((old / "model.json").read_text())["sha256"]
+    with hosted(old) as address, visit(browser, address) as page:
+        page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        choose(page, *photos_in(tmp_path / "photos")[:1])
+        for name in ("model.json", "model.onnx", "sw.js"):
+            shutil.copy(new / name, old / name)
+        page.evaluate("navigator.serviceWorker.getRegistration().then((found) => found.update()).then(() => 0)")
+        expect(page.locator("#status")).to_contain_text("A newer version is here")
+        before = saved(page, "table")[1]
+        # Loads the model again, which is another by now.
+        page.click("#about summary")
+        page.evaluate("document.querySelector('#backend').hidden = false")
+        page.select_option("#backend select", "wasm")
+        expect(page.locator("#status")).to_contain_text(name_in(new))
+        after = saved(page, "table")[1]
+    assert csv.DictReader(io.StringIO(before.decode())).__next__()["model_sha256"] == digest
+    assert after == before
 
 
 def test_a_damaged_model_is_refused(browser: Any, work: Path, exported: tuple[Path, Path], tmp_path: Path) -> None:

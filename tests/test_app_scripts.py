@@ -186,7 +186,7 @@ def test_measures_are_those_of_python() -> None:
     outline = pytest.importorskip("lesionseg.inference.outline")
     maps = [blobs(seed) for seed in range(4)]
     for map_, found in zip(maps, measured(*maps, threshold=0.6, size=(767, 1022)), strict=True):
-        shape = python.measure_shape(outline.trace_largest(map_, 0.6, 767, 1022), 767, 1022)
+        shape = python.measure_shape(outline.trace_largest(map_, 0.6, 767, 1022, python.MEASURE_SIDE), 767, 1022)
         for name in found.keys() & set(shape.__slots__):
             assert found[name] == pytest.approx(getattr(shape, name), rel=1e-6), name
 
@@ -322,6 +322,13 @@ def bare_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + bytes(8)
 
 
+def animated(kind: str) -> bytes:
+    data = io.BytesIO()
+    second = Image.fromarray(GOLDEN[::-1].copy())
+    Image.fromarray(GOLDEN).save(data, kind, save_all=True, append_images=[second])
+    return data.getvalue()
+
+
 def test_what_is_no_photo_is_refused() -> None:
     files = {
         "64 megapixels": bare_png(30_000, 20_000),
@@ -331,11 +338,16 @@ def test_what_is_no_photo_is_refused() -> None:
         "not a photo": b"hello, world" * 9,
         "but PDF": b"%PDF-1.7" + bytes(100),
         "but a video": b"\0\0\0\x20ftypisom" + bytes(100),
+        "but AVIF": b"\0\0\0\x20ftypavif" + bytes(100),
+        "more than one picture": animated("WEBP"),
+        "holds more than one": animated("PNG"),
     }
     for reason, found in zip(files, sniffed(*files.values()), strict=True):
         assert reason in found["reason"]
-    # Safari opens it.
-    assert sniffed(b"\0\0\0\x20ftypheic" + bytes(100)) == [{"format": "HEIC", "size": None, "reason": ""}]
+    # Safari opens them.
+    for brand in (b"heic", b"hevx", b"msf1"):
+        found = sniffed(b"\0\0\0\x20ftyp" + brand + bytes(100))
+        assert found == [{"format": "HEIC", "size": None, "reason": ""}]
     assert "512 MB" in sniffed(bare_png(30, 20), length=600_000_000)[0]["reason"]
 
 
@@ -370,3 +382,31 @@ def test_which_frames_are_copied(changes: dict[str, object], is_plain: bool) -> 
         frame=frame,
     )
     assert found is is_plain
+
+
+def test_webp_is_turned_by_what_its_exif_says() -> None:
+    files, wanted = [], []
+    for orientation in (*range(1, 9), 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = io.BytesIO()
+        Image.fromarray(GOLDEN).save(data, "WEBP", exif=exif)
+        files.append(data.getvalue())
+        wanted.append(orientation if 1 < orientation < 9 else None)
+    without = io.BytesIO()
+    Image.fromarray(GOLDEN).save(without, "WEBP")
+    # Cut off within its EXIF, which says nothing then.
+    files += [without.getvalue(), files[5][: files[5].index(b"EXIF") + 14]]
+    body = f"""{UNPACK}
+        const {{ turnOf, withoutExif }} = await load("turn.js");
+        return Promise.all(values.files.map(async (text) => {{
+            const blob = new Blob([bytes(text)]);
+            const turn = await turnOf(blob);
+            const other = turn && withoutExif(blob, turn);
+            return {{ orientation: turn?.orientation ?? null, size: other?.size, again: other && await turnOf(other) }};
+        }}));
+    """
+    found = run_script(body, files=[b64encode(data).decode() for data in files])
+    assert [one["orientation"] for one in found] == [*wanted, None, None]
+    assert all(one["again"] is None for one in found)
+    assert [one["size"] for one in found[1:8]] == [len(data) for data in files[1:8]]

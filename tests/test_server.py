@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lesionseg.app.server import HEADERS, Address, Server, is_local, open_server
+from lesionseg.app.site import Site
 from lesionseg.errors import ConfigError
 
 SITE = {
@@ -29,8 +30,8 @@ SITE = {
 
 
 @contextmanager
-def running(address: Address | None = None) -> Iterator[Server]:
-    with open_server(SITE, address or Address(port=0)) as server:
+def running(address: Address | None = None, site: Site = SITE) -> Iterator[Server]:
+    with open_server(site, address or Address(port=0)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -160,6 +161,7 @@ def test_malformed_requests_are_answered(server: Server) -> None:
     assert raw(server, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 421 ")
     assert b" 414 " in raw(server, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + host + b"\r\n")
     assert b" 431 " in raw(server, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n")
+    assert raw(server, b"GET http://[ HTTP/1.1\r\n" + host + b"\r\n").startswith(b"HTTP/1.1 400 ")
     assert b"400 " in raw(server, b"\x16\x03\x01 what HTTP/9\r\n\r\n")
     assert ask(server).status == 200
 
@@ -175,6 +177,32 @@ def test_further_names() -> None:
     with running(Address(port=0, names=("desk.example",))) as server:
         assert server.url == f"http://desk.example:{server.port}/"
         assert ask(server, Host=f"desk.example:{server.port}").status == 200
+
+
+def test_every_address_needs_a_name() -> None:
+    with pytest.raises(ConfigError, match=r"no name that a browser can ask for\nFix: .*--name"):
+        Server(SITE, Address("0.0.0.0", 0))  # noqa: S104
+    with running(Address("0.0.0.0", 0, names=("desk.example",))) as server:  # noqa: S104
+        assert ask(server, Host=f"desk.example:{server.port}").status == 200
+
+
+def slowly(connection: socket.socket, host: str) -> int:
+    """Bytes of a file's body that come to a client that takes its time."""
+    connection.sendall(f"GET /model.onnx HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    head, got = b"", 0
+    while data := connection.recv(2**16):
+        head, got = head or data, got + len(data)
+        time.sleep(0.02)
+    return got - head.index(b"\r\n\r\n") - 4
+
+
+def test_a_transfer_may_take_longer_than_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lesionseg.app.server._Handler.timeout", 0.5)
+    site = {**SITE, "model.onnx": bytes(8_000_000)}
+    with running(Address(port=0), site) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.connect(("127.0.0.1", server.port))
+        assert slowly(connection, f"127.0.0.1:{server.port}") == 8_000_000
 
 
 def test_a_taken_port_is_told(server: Server) -> None:

@@ -105,6 +105,14 @@ def test_writing_spares_what_is_not_its_own(tmp_path: Path) -> None:
         write_site(site, tmp_path / "mine" / "thesis.txt")
 
 
+def test_the_list_of_digests_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("lesionseg.app.site.write_atomic", lambda path, _: written.append(path.name))
+    write_site({"sw.js": b"0", "index.html": b"1", "ort/run.wasm": b"2"}, tmp_path)
+    assert sorted(written) == ["index.html", "lesionseg-app.txt", "run.wasm", "sw.js"]
+    assert written[-1] == "sw.js"
+
+
 def test_the_lightest_model_is_the_default(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from lesionseg import shipped_models
 

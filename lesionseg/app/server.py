@@ -55,7 +55,9 @@ _TYPES = {
 }
 _TEXT = ("text/", "application/json", "application/manifest+json")
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_ALL = "0.0.0.0"  # noqa: S104
 _SLOWEST = 30.0
+_PIECE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_ours():
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this address is not served here")
             return
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad request")
+            return
         # A name with an escaped slash or dots is no name of ours, and is not found like any other.
-        file = self.server.files.get(unquote(urlsplit(self.path).path, errors="replace"))
+        file = self.server.files.get(unquote(path, errors="replace"))
         if file is None:
             self._refuse(HTTPStatus.NOT_FOUND, "no such file")
             return
@@ -128,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(file.data)))
         self.end_headers()
         if with_body and not same:
-            self.wfile.write(file.data)
+            # In pieces: the time limit is of each, and a phone far from the router takes minutes for all.
+            for start in range(0, len(file.data), _PIECE):
+                self.wfile.write(file.data[start : start + _PIECE])
 
     def _is_ours(self) -> bool:
         """Whether the page itself asks: another site's name may point here, and its scripts may send requests."""
@@ -177,7 +186,7 @@ class Server(ThreadingHTTPServer):
         address: where.
 
     Raises:
-        ConfigError: the address is taken or does not exist, or the certificate cannot be used.
+        ConfigError: the address is taken, does not exist or has no name, or the certificate cannot be used.
     """
 
     # A browser's idle connections must not hold up the end.
@@ -186,6 +195,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, site: Site, address: Address) -> None:
+        if address.host == _ALL and not address.names:
+            raise ConfigError(
+                f"{_ALL} is no name that a browser can ask for",
+                fix="give this machine's own address as --host, or the name that others know it by as --name",
+            )
         self.files = _prepare(site)
         self.context = _tls(address)
         try:
@@ -197,9 +211,8 @@ class Server(ThreadingHTTPServer):
         except OverflowError as error:
             raise ConfigError(f"there is no port {address.port}", fix="choose one from 1024 to 65535") from error
         self.port = int(self.server_address[1])
-        shown = "127.0.0.1" if address.host == "0.0.0.0" else address.host  # noqa: S104
-        self.url = f"{self.origin((address.names or (shown,))[0])}:{self.port}/"
-        names = {*_LOCAL, address.host, *address.names} - {"0.0.0.0"}  # noqa: S104
+        self.url = f"{self.origin((address.names or (address.host,))[0])}:{self.port}/"
+        names = {*_LOCAL, address.host, *address.names} - {_ALL}
         self.hosts = {f"{name.lower()}:{self.port}" for name in names}
         if self.port == (443 if self.context else 80):
             self.hosts |= {name.lower() for name in names}

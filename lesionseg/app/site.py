@@ -27,6 +27,7 @@ Site = Mapping[str, bytes]
 _BLOCK = 16
 _MARK = "lesionseg-app.txt"
 _LIGHT = "lesionseg-lite"
+_WORKER = "sw.js"
 
 
 def default_model() -> str:
@@ -73,8 +74,8 @@ def make_site(model: Path, page: Path | None = None) -> Site:
     files["model.onnx"] = model.read_bytes()
     files["model.json"] = json.dumps(_describe(predictor, len(files["model.onnx"])), indent=1).encode()
     # The service worker knows every file by its digest, so a changed file is a changed script, which browsers notice.
-    digests = {path: hashlib.sha256(data).hexdigest()[:16] for path, data in sorted(files.items()) if path != "sw.js"}
-    files["sw.js"] = b"self.FILES=" + json.dumps(digests, separators=(",", ":")).encode() + b";\n" + files["sw.js"]
+    digests = {path: hashlib.sha256(data).hexdigest()[:16] for path, data in sorted(files.items()) if path != _WORKER}
+    files[_WORKER] = b"self.FILES=" + json.dumps(digests, separators=(",", ":")).encode() + b";\n" + files[_WORKER]
     return files
 
 
@@ -125,5 +126,7 @@ def write_site(site: Site, folder: Path) -> None:
     if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} holds something else", fix="name a new folder, or an empty one")
     notice = f"Written by lesionseg {__version__}; written anew by 'lesionseg app --build'. {RESEARCH_USE}\n"
-    for path, data in {_MARK: notice.encode(), **site}.items():
-        write_atomic(folder / path, data)
+    files = {_MARK: notice.encode(), **site}
+    # The list of digests last: browsers that come meanwhile go on with what they have.
+    for path in sorted(files, key=lambda path: path == _WORKER):
+        write_atomic(folder / path, files[path])

@@ -33,9 +33,12 @@ export function isPlain(frame) {
 export class Camera {
   #running = false;
 
-  /** @param {HTMLVideoElement} video never shown itself: its frames are, each with its own mask */
-  constructor(video) {
-    this.video = video;
+  /**
+   * @param {HTMLVideoElement} video never shown itself: its frames are, each with its own mask
+   * @param {() => void} onEnd told where it stops by itself
+   */
+  constructor(video, onEnd) {
+    Object.assign(this, { video, onEnd });
   }
 
   get isOpen() {
@@ -47,6 +50,12 @@ export class Camera {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...choice } });
     this.close();
     this.video.srcObject = stream;
+    // Pulled out, forbidden, or taken by another program: its last picture would stay as if it were live.
+    stream.getVideoTracks()[0].addEventListener("ended", () => {
+      if (this.video.srcObject !== stream) return;
+      this.close();
+      this.onEnd();
+    });
     await this.video.play().catch((error) => {
       // Closed, or turned again, before the first picture came.
       if (this.video.srcObject === stream) throw error;

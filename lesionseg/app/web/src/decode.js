@@ -2,6 +2,7 @@
 
 import { PhotoFitter, draftOf } from "./resize.js";
 import { decodingRefusal, refusal, sizeRefusal, sniff } from "./sniff.js";
+import { turnOf, turned, withoutExif } from "./turn.js";
 
 const HEAD = 1 << 20; // EXIF with previews comes before a JPEG's size.
 const STRIP = 256;
@@ -18,9 +19,12 @@ export async function openPhoto(blob) {
   const head = new Uint8Array(await blob.slice(0, HEAD).arrayBuffer());
   const reason = refusal(head, blob.size);
   if (reason) throw new PhotoError(reason);
+  const { format } = sniff(head);
+  const turn = format === "WebP" ? await turnOf(blob) : null;
   let bitmap;
   try {
-    bitmap = await createImageBitmap(blob, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+    bitmap = await createImageBitmap(turn ? withoutExif(blob, turn) : blob, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+    if (turn) bitmap = turned(bitmap, turn);
   } catch (error) {
     throw new PhotoError(decodingRefusal(head), { cause: error });
   }
@@ -29,7 +33,7 @@ export async function openPhoto(blob) {
     bitmap.close();
     throw new PhotoError(unfit);
   }
-  return { bitmap, isJpeg: sniff(head).format === "JPEG" };
+  return { bitmap, isJpeg: format === "JPEG" };
 }
 
 let strip = null; // Used again: a canvas for each frame would fill the memory before it is collected.

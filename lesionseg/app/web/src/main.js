@@ -11,7 +11,7 @@ const base = new URL("./", location.href).href;
 const look = { style: "contour", threshold: 0.5 };
 const picture = $("#picture");
 const screen = picture.getContext("bitmaprenderer");
-const camera = new Camera($("#video"));
+const camera = new Camera($("#video"), () => problem("No camera", "The camera stopped."));
 const gallery = new Gallery($("#strip"), show);
 const options = new URLSearchParams(location.search);
 let engine;
@@ -54,15 +54,18 @@ async function add(files) {
   if (!photos.length) return;
   closeCamera();
   show(photos[0]);
-  for (const photo of photos) await find(photo);
+  for (const photo of photos) if (gallery.photos.includes(photo)) await find(photo);
 }
+
+const forget = ({ key }) => engine.ask("forget", { key });
 
 const takenName = () => `camera-${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-")}.jpg`;
 
 async function find(photo) {
   try {
-    const { measures, ms, thumbnail, sha256 } = await engine.ask("photo", { key: photo.key, blob: photo.blob, threshold: look.threshold });
-    Object.assign(photo, { state: "done", measures, ms, sha256 });
+    const { thumbnail, ...found } = await engine.ask("photo", { key: photo.key, blob: photo.blob, threshold: look.threshold });
+    if (!gallery.photos.includes(photo)) return forget(photo); // Removed meanwhile.
+    Object.assign(photo, { state: "done", ...found });
     gallery.update(photo, thumbnail);
   } catch (error) {
     Object.assign(photo, { state: "failed", error: error.message });
@@ -85,7 +88,7 @@ function show(photo) {
     return problem(photo.name, photo.error);
   }
   if (photo.state === "done") return render();
-  if (picture.hidden) stage("");
+  stage("");
 }
 
 let isDrawing = false;
@@ -137,6 +140,7 @@ async function openCamera(start) {
   } catch (error) {
     camera.close();
     gallery.choose(null);
+    $("#busy").hidden = true;
     return problem("No camera", cameraProblem(error));
   }
   if (!camera.isOpen) return; // Closed meanwhile.
@@ -162,24 +166,39 @@ function closeCamera() {
 
 // --- what buttons and keys do -----------------------------------------------------------------------------------------
 
-async function measureAll() {
-  for (const photo of gallery.photos.filter(({ state }) => state === "done")) {
-    const { measures } = await engine.ask("measure", { key: photo.key, threshold: look.threshold });
-    photo.measures = measures;
+/** Rows of the table, all at one threshold, whatever is moved or removed meanwhile. */
+async function measureAll(threshold) {
+  const rows = [];
+  for (const photo of gallery.photos.filter(({ state }) => state !== "waiting")) {
+    if (!gallery.photos.includes(photo)) continue;
+    const isDone = photo.state === "done";
+    rows.push({ ...photo, ...(isDone && (await engine.ask("measure", { key: photo.key, threshold }))) });
   }
+  return rows;
 }
+
+/** Where the keyboard goes on after a button that is gone. */
+const focus = () => (gallery.current?.button ?? $("#welcome button")).focus();
 
 const actions = {
   choose: () => $("#files").click(),
   camera: () => openCamera(() => camera.open()),
   turn: () => openCamera(() => camera.turn()),
-  take: async () => add([await camera.take()]),
-  close: () => show(gallery.photos.at(-1) ?? null),
+  take: async () => {
+    const taken = await camera.take();
+    const added = add([taken]);
+    focus();
+    await added;
+  },
+  close: () => {
+    show(gallery.photos.at(-1) ?? null);
+    focus();
+  },
   remove: () => {
     const { current } = gallery;
-    engine.ask("forget", { key: current.key });
+    forget(current);
     show(gallery.remove(current));
-    (gallery.current?.button ?? $("#welcome button")).focus();
+    focus();
   },
   original: () => save(gallery.current.blob, gallery.current.name),
   mask: async () => {
@@ -192,9 +211,8 @@ const actions = {
     save((await engine.ask("overlay", { key, look: { ...look, style } })).blob, `${stem(name)}_overlay.jpg`);
   },
   table: async () => {
-    await measureAll();
-    const done = gallery.photos.filter(({ state }) => state !== "waiting");
-    save(table(done, loaded.info, look.threshold), "predictions.csv");
+    const { threshold } = look;
+    save(table(await measureAll(threshold), loaded.info, threshold), "predictions.csv");
   },
 };
 
@@ -257,6 +275,12 @@ async function load(wanted) {
   showAbout($("#about dl"), loaded);
 }
 
+/** Another version, perhaps with another model, has come while the page from before is open. */
+function renew() {
+  if (!gallery.photos.length && !camera.isOpen) return location.reload();
+  $("#status").textContent = "A newer version is here: reload the page once you have saved what you need";
+}
+
 async function start() {
   engine = new Engine(new URL("worker.js", base));
   listen();
@@ -266,8 +290,13 @@ async function start() {
   $("#backend").hidden = !navigator.gpu;
   await load({ backend, threads });
   document.documentElement.dataset.ready = "";
+  const { serviceWorker } = navigator;
+  const isKept = Boolean(serviceWorker?.controller);
+  if (isKept) serviceWorker.addEventListener("controllerchange", renew, { once: true });
   // Afterwards: it fetches everything once more, for the next visit.
-  await navigator.serviceWorker?.register("sw.js").catch(console.warn);
+  const registered = await serviceWorker?.register("sw.js").catch(console.warn);
+  // Browsers look for a newer version when they like to; without a network there is none.
+  if (isKept) await registered?.update().catch(() => {});
 }
 
 start().catch((error) => {

@@ -5,6 +5,7 @@ import { traceRegions } from "./outline.js";
 import { eachRow } from "./resize.js";
 
 const ANGLES = 180;
+const SIDE = 256; // Samples of the outline along each side of the photo, as in Python.
 
 /**
  * @param {{values: Float32Array, width: number, height: number}} map
@@ -13,7 +14,8 @@ const ANGLES = 180;
  * @param {number} height of the photo, in pixels
  */
 export function measure(map, threshold, width, height) {
-  return { width, height, ...count(map, threshold, width, height), ...shape(traceRegions(map, threshold, width, height), width, height) };
+  const regions = traceRegions(map, threshold, width, height, SIDE);
+  return { width, height, ...count(map, threshold, width, height), ...shape(regions, width, height) };
 }
 
 function count(map, threshold, width, height) {

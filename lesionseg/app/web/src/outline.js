@@ -3,7 +3,7 @@
 
 import { eachRow } from "./resize.js";
 
-const SIDE = 512; // Samples along each side of a photo; more where the network has more.
+const SIDE = 512; // Enough to be looked at.
 
 /** The largest 32-bit number below a positive one: what is exactly at the threshold is lesion. */
 function justBelow(value) {
@@ -90,11 +90,12 @@ function isWithin(x, y, ring) {
  * @param {{values: Float32Array, width: number, height: number}} map
  * @param {number} width of the photo, in pixels
  * @param {number} height of the photo, in pixels
+ * @param {number} [side] samples along each side of the photo, at least those of the network
  * @returns {{outer: number[], holes: number[][], area: number}[]} rings are x, y, x, y, ...; the last corner is the first
  */
-export function traceRegions(map, threshold, width, height) {
-  const columns = Math.min(width, Math.max(SIDE, map.width));
-  const rows = Math.min(height, Math.max(SIDE, map.height));
+export function traceRegions(map, threshold, width, height, side = SIDE) {
+  const columns = Math.min(width, Math.max(side, map.width));
+  const rows = Math.min(height, Math.max(side, map.height));
   const [xs, ys] = [places(columns, width), places(rows, height)];
   const line = columns + 4;
   const field = framed(map, columns, rows);

@@ -30,7 +30,7 @@ function opinion(measures) {
   return { expected_dice: expected, review: reasons.length ? "yes" : "no", reasons: reasons.join("; ") };
 }
 
-/** @returns {Blob} a row per photo, as in predictions.csv; `photos` have name, state, measures, error, sha256 */
+/** @returns {Blob} a row per photo, as in predictions.csv; `photos` have name, state, measures, error, sha256, model_sha256 */
 export function table(photos, info, threshold) {
   const rows = photos.map((photo) => ({
     file: photo.name,
@@ -39,7 +39,7 @@ export function table(photos, info, threshold) {
     // As in predictions.csv: where there is no lesion, there is nothing to count.
     components: photo.measures?.components || "",
     ...opinion(photo.measures),
-    model_sha256: info.sha256,
+    model_sha256: photo.model_sha256 ?? info.sha256,
     photo_sha256: photo.sha256,
     threshold,
     status: photo.state === "done" ? "ok" : "failed",

@@ -5,9 +5,8 @@ const MAX_PIXELS = 64_000_000; // As in Python.
 const MAX_BYTES = 512 * 1024 * 1024;
 
 const OTHERS = [
-  [4, "ftypheic", "HEIC"],
-  [4, "ftypheix", "HEIC"],
-  [4, "ftypmif1", "HEIC"],
+  ...["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"].map((brand) => [4, `ftyp${brand}`, "HEIC"]),
+  ...["avif", "avis"].map((brand) => [4, `ftyp${brand}`, "AVIF"]),
   [4, "ftyp", "a video"],
   [128, "DICM", "DICOM"],
   [0, "%PDF", "PDF"],
@@ -69,7 +68,19 @@ export function refusal(bytes, length) {
   if (!READ.includes(format) && !["HEIC", "TIFF"].includes(format)) {
     return `This is not a photo${format ? ` but ${format}` : ""}. JPEG, PNG, WebP and BMP are opened.`;
   }
+  if (isMoving(bytes, format)) return "The file holds more than one picture. Save the one that is meant as a file of its own.";
   return size ? sizeRefusal(...size) : "";
+}
+
+/** Whether a PNG or WebP is animated: which of its pictures is meant, nobody can say. */
+function isMoving(bytes, format) {
+  if (format === "WebP") return text(bytes, 12, 4) === "VP8X" && (bytes[20] & 2) !== 0;
+  if (format !== "PNG") return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 8; at + 8 < bytes.length && text(bytes, at + 4, 4) !== "IDAT"; at += 12 + view.getUint32(at)) {
+    if (text(bytes, at + 4, 4) === "acTL") return true;
+  }
+  return false;
 }
 
 /** The same for a size in pixels. */

@@ -14,8 +14,17 @@ async function keep(path) {
   if (found) return found;
   const response = await fetch(new URL(path, base), { cache: "no-cache" });
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  await cache.put(keyOf(path), response.clone());
-  return response;
+  // While the host's files are being replaced, one may still be the old one: it would be kept under the new one's digest.
+  const data = await response.arrayBuffer();
+  if ((await digestOf(data)) !== FILES[path]) throw new Error(`${path} is of another version`);
+  const kept = new Response(data, { headers: response.headers });
+  await cache.put(keyOf(path), kept.clone());
+  return kept;
+}
+
+async function digestOf(data) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data)).subarray(0, 8);
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 self.addEventListener("install", (event) => {

@@ -15,7 +15,7 @@ const SHOWN_LIVE = [640, 0];
 const THUMBNAIL = [160, 0];
 
 let model = null;
-const photos = new Map(); // Key -> {blob, width, height, map, doubt}: the small probability stays, pixels are decoded anew.
+const photos = new Map(); // Key -> {blob, width, height, map, doubt, quality}: the small probability stays, pixels are decoded anew.
 let shown = { key: null, bitmap: null }; // The one photo on the screen, at the screen's size.
 
 function show(key, canvas) {
@@ -37,11 +37,11 @@ async function infer(pixels) {
 }
 
 /** What is said of a mask: its measures, the Dice to expect, and why to look at it. */
-function measured({ width, height, map, doubt }, threshold) {
+function measured({ width, height, map, doubt, quality }, threshold) {
   const measures = measure(map, threshold, width, height);
   // A peak between two pixels of the photo is none of its mask.
   const seen = measures.lesion_pixels ? map : { ...map, values: new Float32Array(map.values.length) };
-  const { expected_dice, reasons } = judge(seen, threshold, model.info.quality);
+  const { expected_dice, reasons } = judge(seen, threshold, quality);
   return { ...measures, expected_dice, reasons: doubt ? [doubt, ...reasons] : reasons };
 }
 
@@ -69,7 +69,8 @@ const handlers = {
       const map = await infer(pixels);
       const before = performance.now();
       const doubt = implausible(pixels, map.width, map.height, model.info.plausibility);
-      const photo = { blob, width: bitmap.width, height: bitmap.height, map, doubt };
+      const { quality, sha256: model_sha256 } = model.info; // Of the model that made the map, whichever comes later.
+      const photo = { blob, width: bitmap.width, height: bitmap.height, map, doubt, quality };
       photos.set(key, photo);
       const measures = measured(photo, threshold);
       const end = performance.now();
@@ -77,7 +78,7 @@ const handlers = {
       const canvas = onCanvas(bitmap, SHOWN);
       const thumbnail = onCanvas(canvas, THUMBNAIL).transferToImageBitmap();
       show(key, canvas);
-      return { measures, ms, thumbnail, sha256: await sha256(blob) };
+      return { measures, ms, thumbnail, sha256: await sha256(blob), model_sha256 };
     } finally {
       bitmap.close();
     }
