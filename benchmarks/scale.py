@@ -20,7 +20,7 @@ MEASURED = {
 ASSUMED = {
     "photos": (1e6, "how many"),
     "efficiency": (0.8, "share of the cores' time that goes into photos"),
-    "copies": (11.0, "how many times its last size the journal is copied to S3"),
+    "copies": (12.0, "how many times its last size the journal is copied to S3"),
 }
 PRICES = {
     "core_hour": (0.04, "of one core for an hour"),

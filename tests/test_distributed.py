@@ -4,18 +4,21 @@ import csv
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from object_store import address, bucket, upload
 from red_channel import save, tree
 
-from lesionseg.errors import ConfigError, DataError
+from lesionseg.errors import ConfigError, DataError, OutputError
 from lesionseg.inference.distributed import next_save, predict_distributed
 from lesionseg.inference.folder import predict_folder
 from lesionseg.inference.onnx_predictor import load_onnx
+from lesionseg.inference.store import Store
 
 ray = pytest.importorskip("ray", reason="needs the extra [ray]")
 
@@ -131,11 +134,74 @@ def test_from_bucket_to_bucket(model, photos, expected, tmp_path) -> None:
         assert predict_distributed(source, model, output, workers=2).reused == 40
 
 
+def test_a_table_that_cannot_be_sent_costs_nothing_done(model, photos, tmp_path, monkeypatch) -> None:
+    sent: list[str] = []
+
+    def refuse(store: Store, path: Path) -> None:
+        sent.append(path.name)
+        if path.name == "predictions.csv":
+            raise OutputError("the key has expired", fix="renew it")
+        upload_file(store, path)
+
+    upload_file = Store.upload
+    with bucket() as options:
+        output = address("out", options)
+        monkeypatch.setattr(Store, "upload", refuse)
+        with pytest.raises(OutputError, match="expired"):
+            predict_distributed(photos, model, output, workers=2)
+        assert sent == ["predictions.jsonl", "predictions.csv"]
+        monkeypatch.undo()
+        assert predict_distributed(photos, model, output, workers=2).reused == 40
+
+
+@pytest.mark.parametrize(("source", "output"), [("in", "in"), ("in/clinic", "in")])
+def test_photos_and_masks_do_not_mix_in_a_bucket(model, photos, source, output) -> None:
+    with bucket() as options:
+        upload(photos, "in", options)
+        with pytest.raises(DataError, match=f"s3://bucket/{source} lies in the output folder s3://bucket/{output}"):
+            predict_distributed(address(source, options), model, address(output, options))
+
+
+def test_masks_in_a_folder_of_the_photos_are_no_photos(model, photos) -> None:
+    with bucket() as options:
+        source = upload(photos, "in", options)
+        output = address("in/masks", options)
+        for _ in range(2):
+            result = predict_distributed(source, model, output, workers=2)
+            assert (result.done + result.reused, result.failed) == (40, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cluster_of_its_own(model, photos, expected, tmp_path, workers) -> None:
+    """In a process that has joined none: also on a single core, where photos must still be read."""
+    code = (
+        "import sys\n"
+        "from lesionseg.inference.distributed import predict_distributed\n"
+        "predict_distributed(*sys.argv[1:4], workers=int(sys.argv[4]))\n"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", code, photos, model, tmp_path / "out", workers]
+    subprocess.run([*map(str, words)], check=True, timeout=120, cwd=tmp_path)
+    assert contents(tmp_path / "out") == expected
+
+
+def test_a_cluster_that_does_not_answer(model, photos, tmp_path, monkeypatch) -> None:
+    joined = SimpleNamespace(is_initialized=lambda: False)
+    monkeypatch.setattr("lesionseg.inference.distributed._require_ray", lambda: joined)
+    for given in ({"address": "127.0.0.1:9"}, {"address": "ray://127.0.0.1:9"}):
+        with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 cannot be joined: .*refused"):
+            predict_distributed(photos, model, tmp_path / "out", **given)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 cannot be joined"):
+        predict_distributed(photos, model, tmp_path / "out", workers=2)
+    with pytest.raises(ConfigError, match="the number of workers is 0"):
+        predict_distributed(photos, model, tmp_path / "out", workers=0)
+
+
 def test_copies_of_the_journal_stay_few() -> None:
     copied, saved = 0, 1000
     while saved <= 1_000_000:
         copied, saved = copied + saved, next_save(saved)
-    assert copied < 12 * 1_000_000
+    assert copied + 1_000_000 < 12 * 1_000_000
 
 
 def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_it_says_what_the_others_say(exported, file):
     kept = before.copy()
     ours.infer(photos[1:])
     np.testing.assert_array_equal(before, kept)
+
+
+def test_threads_get_what_they_asked_for(file):
+    photos = generated_photos(8, 64, 96)
+    ours = load_predictor(file)
+    alone = [ours.infer(photo[None]) for photo in photos]
+    order = np.random.default_rng(0).integers(0, len(photos), 400)
+    with ThreadPoolExecutor(8) as pool:
+        together = pool.map(lambda number: ours.infer(photos[number][None]), order)
+        for number, found in zip(order, together, strict=True):
+            np.testing.assert_array_equal(found, alone[number])
 
 
 def test_the_file_tells_all_that_an_onnx_file_tells(exported, file):

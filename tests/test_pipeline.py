@@ -205,6 +205,28 @@ def test_a_table_of_other_photos_is_not_taken_for_a_part(source: Path, output: P
     assert all("new " in row["file"] for row in table_of(output / TABLE))
 
 
+def test_a_part_that_wrote_less_is_to_come_again(source: Path, output: Path) -> None:
+    for number in (1, 2):
+        predict_folder(source, RedChannel(), output, part=Part(number, 2))
+    more = PredictOptions(overlays=("contour",))
+    assert list(predict_folder(source, RedChannel(), output, more, part=Part(1, 2)).missing) == [2]
+    assert not predict_folder(source, RedChannel(), output, more, part=Part(2, 2)).missing
+    assert all(row[f"{kind}_sha256"] for row in table_of(output / TABLE) for kind in more.endings)
+
+
+@pytest.mark.parametrize("between", [None, (1, 3)])
+def test_tables_of_parts_go_where_others_may_write_their_masks(
+    source: Path, output: Path, between: tuple[int, int] | None
+) -> None:
+    for number in (1, 2):
+        predict_folder(source, RedChannel(), output, part=Part(number, 2))
+    mine = output / "predictions.part-1-of-9.csv"
+    mine.write_text("somebody's own")
+    predict_folder(source, RedChannel("b" * 64), output, part=Part(*between) if between else None)
+    assert list(predict_folder(source, RedChannel(), output, part=Part(1, 2)).missing) == [2]
+    assert mine.read_text() == "somebody's own"
+
+
 def test_a_part_without_photos_is_done_at_once(tmp_path: Path, output: Path) -> None:
     save(tmp_path / "photos" / "a.png")
     results = [predict_folder(tmp_path / "photos", RedChannel(), output, part=Part(k, 4)) for k in (1, 2, 3, 4)]

@@ -123,6 +123,13 @@ def test_damaged_facts(copied: Path, text: str, told: str) -> None:
         open_bundle(copied)
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/x", "../x", "a/b", "a\\b", "c:x", "a\nb"])
+def test_a_name_that_leads_elsewhere(copied: Path, name: str) -> None:
+    changed(copied, name=name)
+    with pytest.raises(RunError, match="name: missing or wrong"):
+        open_bundle(copied)
+
+
 def test_weights_of_another_network(copied: Path) -> None:
     spec = json.loads((copied / FACTS).read_text())["spec"]
     changed(copied, spec={**spec, "name": "light"})

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from object_store import address, bucket, google_bucket
 
+from lesionseg.data.files import MAX_BYTES
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
+from lesionseg.inference.journal import COLUMNS
 from lesionseg.inference.store import Store, open_store
+from lesionseg.tables import encode_table
 
 pa_fs = pytest.importorskip("pyarrow.fs", reason="needs the extra [ray]")
 
@@ -146,3 +149,25 @@ def test_listing_tells_photos_from_companions_and_leaves_out_the_rest(tmp_path: 
 def test_unknown_addresses_are_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_store(address)
+
+
+def test_what_a_run_has_written_is_no_photo(tmp_path: Path) -> None:
+    tables = {"old": COLUMNS, "mine": ("patient", "diagnosis")}
+    for folder, columns in {**tables, "masks": (), "clinic": ()}.items():
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        (tmp_path / folder / "a.png").write_bytes(b"")
+        (tmp_path / folder / "deep" / "b.png").write_bytes(b"")
+        if columns:
+            (tmp_path / folder / "predictions.csv").write_bytes(encode_table(columns, []))
+    store = Store("mock://in", str(tmp_path), pa_fs.LocalFileSystem())
+    left = ["clinic/a.png", "clinic/deep/b.png", "mine/a.png", "mine/deep/b.png"]
+    assert store.list_photos(leave_out=str(tmp_path / "masks")) == (left, [])
+    unrelated = store.list_photos(leave_out=str(tmp_path.parent / "elsewhere"))[0]
+    assert unrelated == sorted([*left, "masks/a.png", "masks/deep/b.png"])
+
+
+def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.tif").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ImageError, match=r"mock://in/a\.tif has over 256 MiB"):
+        Store("mock://in", str(tmp_path), pa_fs.LocalFileSystem()).read("a.tif")

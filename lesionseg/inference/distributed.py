@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.parts import claim
-from lesionseg.inference.photos import list_photos, output_stem, refuse_shared_names
+from lesionseg.inference.photos import is_within, list_photos, output_holds, output_stem, refuse_shared_names
 from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
@@ -39,6 +41,8 @@ Batch = dict[str, Any]
 _BATCH = 8
 # Photos between two copies of the journal in an object store; more as it grows, or a million photos would send 500 GB.
 _SAVE_EVERY, _SAVE_SHARE = 1000, 10
+# Seconds until a cluster has to answer.
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,11 @@ def predict_distributed(
 
     Raises:
         ConfigError: Ray is not installed, the model is no exported file, or a place cannot be opened.
-        DataError, OutputError, RunError, NonFiniteError: as ``predict_folder``.
+        DataError, OutputError, RunError, NonFiniteError: as ``predict_folder``; but nothing keeps two runs off one
+            output in an object store.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"the number of workers is {workers}", fix="use at least 1")
     ray = _require_ray()
     data, model = _sendable(find_model(model))
     options, refine = options or PredictOptions(), refine or Refinement()
@@ -108,6 +115,9 @@ def predict_distributed(
                 if there.files is not None and number == save:
                     there.upload(journal.path)
                     save = next_save(number)
+            if there.files is not None:
+                # Finishing takes the journal away here; where the table then cannot be sent, it is gone on from this.
+                there.upload(journal.path)
             table = journal.finish(skipped)
         if there.files is not None:
             # The table first: a stop between the two leaves one journal too many, and never one too few.
@@ -138,7 +148,10 @@ def _list(source: Store, output: Store) -> tuple[Store, list[str], list[str]]:
         photos = list_photos(Path(source.base), Path(output.base if output.files is None else "/nowhere/else"))
         given = source.base == str(photos.folder)
         return source if given else open_store(photos.folder), photos.names, photos.skipped
-    names, skipped = source.list_photos()
+    together = type(source.files) is type(output.files)
+    if together and is_within(source.base, output.base):
+        raise output_holds(source.uri, output.uri)
+    names, skipped = source.list_photos(leave_out=output.base if together else None)
     if not names:
         raise DataError(f"{source.uri} holds no photo", fix="pass the folder of the photos")
     refuse_shared_names(names)
@@ -151,13 +164,40 @@ def _cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[int
     started = not ray.is_initialized()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if started:
-        more = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **more)
+        _join(ray, address, workers)
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if started:
             ray.shutdown()
+
+
+def _join(ray: Any, address: str | None, workers: int | None) -> None:
+    """The cluster that is named, or that is here; else one is started, and may have so many cores."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    try:
+        if address is None:
+            with suppress(ConnectionError):
+                ray.init("auto", **quiet)
+                return
+            ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        else:
+            _knock(address)
+            ray.init(address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"the Ray cluster {address or 'here'} cannot be joined: {reason}",
+            fix="check --address and that the cluster runs: ray status",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody answers: Ray would try for many minutes, and tell of it in its own log alone."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 @contextmanager
@@ -181,7 +221,9 @@ def _journal_folder(output: Store) -> Iterator[Path]:
 
 
 def next_save(done: int) -> int:
-    """After how many photos the journal is copied again; all copies together are eleven times as large as the last."""
+    """After how many photos the journal is copied again; with one at the end, all copies together are twelve times
+    as large as the last.
+    """
     return done + max(_SAVE_EVERY, done // _SAVE_SHARE)
 
 
@@ -202,7 +244,8 @@ def _rows(
         fn_constructor_args=(workers,),
         batch_size=_BATCH,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
-        num_cpus=1,
+        # A quarter of each core is left to a reader: on a single one, readers would never get their turn.
+        num_cpus=0.75,
     )
     try:
         for item in done.iter_rows():

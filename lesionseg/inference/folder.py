@@ -33,7 +33,8 @@ class FolderResult:
         done: photos predicted now.
         reused: photos whose outputs of an earlier run were still right.
         failed: photos that could not be used; the table says why.
-        missing: numbers of the parts that are still to come.
+        missing: numbers of the parts that are still to come, or to come again with these settings and names; otherwise
+            what a part has done is trusted.
     """
 
     output: Path
@@ -109,7 +110,7 @@ def predict_folder(
                 if progress:
                     progress(number, len(photos.names))
         table = journal.finish(photos.skipped)
-        missing = merge(output, part.count, job.made, listed) if part else ()
+        missing = merge(output, part.count, job.made, listed, job.options.endings) if part else ()
     if part and not missing:
         table = output / TABLE
     return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing)

@@ -30,11 +30,14 @@ from lesionseg.tables import encode_table, safe_cell
 __all__ = [
     "COLUMNS",
     "TABLE",
+    "TABLE_HEAD",
     "Journal",
     "Part",
     "Row",
     "encode_rows",
     "is_table",
+    "is_table_head",
+    "is_table_name",
     "journal_path",
     "read_table",
     "table_path",
@@ -48,6 +51,9 @@ COLUMNS = (
     *("threshold", "options", "status", "error"),
 )
 """Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
+
+TABLE_HEAD = 200
+"""Bytes by which such a file is known."""
 
 Row = Mapping[str, str]
 """Of ``COLUMNS``; those that are missing are empty."""
@@ -96,12 +102,21 @@ def journal_path(folder: Path, part: Part | None) -> Path:
 
 def is_table(folder: str, name: str) -> bool:
     """Whether a file is a table or journal of this program, and its folder thus one of results."""
-    if not _NAME.fullmatch(name):
+    if not is_table_name(name):
         return False
     with suppress(OSError), Path(folder, name).open("rb") as file:
-        head = file.read(200).removeprefix(b"\xef\xbb\xbf")
-        return head.startswith((_FIRST_LINE, _FIRST_CELLS))
+        return is_table_head(file.read(TABLE_HEAD))
     return False
+
+
+def is_table_name(name: str) -> bool:
+    """Whether a file is called as tables and journals of this program are."""
+    return bool(_NAME.fullmatch(name))
+
+
+def is_table_head(head: bytes) -> bool:
+    """Whether a file begins as they do, by its first ``TABLE_HEAD`` bytes."""
+    return head.removeprefix(b"\xef\xbb\xbf").startswith((_FIRST_LINE, _FIRST_CELLS))
 
 
 class Journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +52,7 @@ class OpenvinoPredictor(TakesPhotos):
             reason = " ".join(str(error).split())[-200:]
             fix = "export or copy both files again"
             raise RunError(f"{path} is no intact OpenVINO model: {reason}", fix=fix) from error
+        self._lock = Lock()
         self.sha256 = hashlib.sha256(xml + weights).hexdigest()
         self.labels: Labels = self.info.labels
         self.quality = self.info.quality
@@ -69,8 +71,9 @@ class OpenvinoPredictor(TakesPhotos):
 
     def _run(self, output: str, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         require_batch(batch, self.height, self.width)
-        # What a request gives lies in its own memory, which the next photo overwrites.
-        found = [np.array(self._request.infer([photo[None]], share_inputs=True)[output]) for photo in batch]
+        # What a request gives lies in its own memory, which the next photo overwrites, another thread's too.
+        with self._lock:
+            found = [np.array(self._request.infer([photo[None]], share_inputs=True)[output]) for photo in batch]
         probabilities: NDArray[np.float32] = np.concatenate(found)
         require_finite(probabilities, f"{self.name} ({self.checkpoint})")
         return probabilities

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from lesionseg.data.images import write_atomic
-from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
+from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, is_table, journal_path, read_table, table_path
 from lesionseg.inference.photos import Listing, place_of
 from lesionseg.tables import safe_cell
 from lesionseg.training.lock import hold
@@ -28,6 +28,8 @@ _MADE = ("model_sha256", "threshold", "options")
 def claim(output: Path, part: Part | None) -> Iterator[None]:
     """Keeps others from doing the same photos: a whole run excludes every other, a part only the same part.
 
+    Tables of parts of another number are removed, as what they tell of may be written anew now.
+
     Raises:
         RunError: another process is at it.
         OutputError: the folder cannot be written to.
@@ -44,6 +46,10 @@ def claim(output: Path, part: Part | None) -> Iterator[None]:
         else:
             with _hold(output, _WHOLE, _DOOR_SECONDS):
                 held.enter_context(_hold(output, f".predictions.{part}.lock"))
+        ours = f"-of-{part.count}.csv" if part else "the whole"
+        for table in output.glob("predictions.part-*-of-*.csv"):
+            if not table.name.endswith(ours) and is_table(str(output), table.name):
+                table.unlink(missing_ok=True)
         yield
 
 
@@ -51,14 +57,18 @@ def _hold(output: Path, name: str, wait: float = 0) -> AbstractContextManager[No
     return hold(output, name=name, what="prediction", fix=_FIX, wait=wait)
 
 
-def merge(output: Path, count: int, made: Row, photos: Listing) -> Sequence[int]:
+def merge(output: Path, count: int, made: Row, photos: Listing, kinds: Collection[str]) -> Sequence[int]:
     """Makes one ``predictions.csv`` of the parts' tables as soon as all are there; any number of parts may try at once.
+
+    A part's table is trusted: whether its photos are still the same ones, and its masks still there, only that part
+    looks at.
 
     Args:
         output: of all parts.
         count: of the parts.
         made: a row's ``model_sha256``, ``threshold`` and ``options``; a table with others is of an earlier run.
         photos: of all parts; so is a table of others than a part's share.
+        kinds: keys of ``stages.ENDINGS``: what is written of each photo; so is a table that lacks one.
 
     Returns:
         the numbers of the parts that are still to come; none when the table was written.
@@ -66,7 +76,7 @@ def merge(output: Path, count: int, made: Row, photos: Listing) -> Sequence[int]
     parts = [Part(number, count) for number in range(1, count + 1)]
     missing = [part.number for part in parts if not _is_done(output, part, made)]
     # Every row of every table is read for this, so only once all seem to be there.
-    missing = missing or _stale(output, parts, photos)
+    missing = missing or _stale(output, parts, photos, kinds)
     if not missing:
         tables = [read_table(table_path(output, part)) for part in parts]
         write_atomic(output / TABLE, encode_rows(heapq.merge(*tables, key=_order)))
@@ -81,13 +91,25 @@ def _is_done(output: Path, part: Part, made: Row) -> bool:
     return first is None or all(first[name] == made[name] for name in _MADE)
 
 
-def _stale(output: Path, parts: Sequence[Part], photos: Listing) -> list[int]:
-    """The parts whose tables are of other photos than their share is by now."""
+def _stale(output: Path, parts: Sequence[Part], photos: Listing, kinds: Collection[str]) -> list[int]:
+    """The parts whose tables are of other photos than their share is by now, or of less than is written now."""
     wanted = [0] * len(parts)
     for name in (*photos.names, *photos.skipped):
         wanted[place_of(name, len(parts))] += _mark(safe_cell(name))
-    found = [sum(_mark(row["file"]) for row in read_table(table_path(output, part))) for part in parts]
-    return [part.number for part, a, b in zip(parts, wanted, found, strict=True) if a != b]
+    return [
+        part.number
+        for part, sum_ in zip(parts, wanted, strict=True)
+        if not _is_of(table_path(output, part), sum_, [f"{kind}_sha256" for kind in kinds])
+    ]
+
+
+def _is_of(table: Path, wanted: int, columns: Sequence[str]) -> bool:
+    found = 0
+    for row in read_table(table):
+        if row["status"] == "ok" and not all(row.get(column) for column in columns):
+            return False
+        found += _mark(row["file"])
+    return found == wanted
 
 
 def _mark(cell: str) -> int:

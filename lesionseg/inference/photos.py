@@ -17,7 +17,7 @@ from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
 from lesionseg.errors import DataError
 from lesionseg.inference.journal import Part, is_table
 
-__all__ = ["Listing", "list_photos", "output_stem", "place_of", "refuse_shared_names"]
+__all__ = ["Listing", "is_within", "list_photos", "output_holds", "output_stem", "place_of", "refuse_shared_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,8 @@ def list_photos(source: Path, output: Path) -> Listing:
         raise DataError(f"{source} {reason}", fix="pass a photo, or a folder of photos")
     # Path.resolve stumbles over links that go round in a circle.
     real_output = os.path.realpath(output)
-    if _is_within(os.path.realpath(source), real_output):
-        raise DataError(
-            f"{source} lies in the output folder {output}, so masks and photos would mix",
-            fix="choose an output folder that does not hold the photos",
-        )
+    if is_within(os.path.realpath(source), real_output):
+        raise output_holds(source, output)
     if source.is_file():
         return Listing(source.parent, [source.name], [])
     names, skipped = _walk(source, real_output)
@@ -86,8 +83,17 @@ def output_stem(name: str) -> str:
     return posixpath.splitext(name)[0]
 
 
-def _is_within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder's or lies in it, judged by the words alone."""
+    return path == folder or path.startswith((folder.rstrip(os.sep) + os.sep, folder.rstrip("/") + "/"))
+
+
+def output_holds(source: str | Path, output: str | Path) -> DataError:
+    """What to raise where the photos lie in the output folder."""
+    return DataError(
+        f"{source} lies in the output folder {output}, so masks and photos would mix",
+        fix="choose an output folder that does not hold the photos",
+    )
 
 
 def _walk(source: Path, output: str) -> tuple[list[str], list[str]]:
@@ -99,7 +105,7 @@ def _walk(source: Path, output: str) -> tuple[list[str], list[str]]:
         inside, above = folders.pop()
         path = f"{source}/{inside}"
         real = os.path.realpath(path)
-        if real in above or _is_within(real, output):
+        if real in above or is_within(real, output):
             continue
         before = len(names), len(skipped), len(folders)
         for entry in _entries(path):

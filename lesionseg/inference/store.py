@@ -7,13 +7,15 @@ import os
 import posixpath
 import shutil
 import uuid
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesionseg.data.files import IMAGE_SUFFIXES, is_companion, read_bytes
+from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
+from lesionseg.inference.journal import TABLE_HEAD, is_table_head, is_table_name
 
 __all__ = ["Store", "open_store"]
 
@@ -34,10 +36,13 @@ class Store:
     base: str
     files: Any = None
 
-    def list_photos(self) -> tuple[list[str], list[str]]:
+    def list_photos(self, leave_out: str | None = None) -> tuple[list[str], list[str]]:
         """Names relative to the folder, sorted: what looks like a photo, and companion and system files.
 
-        Hidden folders are left out.
+        Hidden folders are left out, and so are output folders of earlier runs.
+
+        Args:
+            leave_out: a folder's path in the same file system.
 
         Raises:
             DataError: the folder cannot be listed.
@@ -49,21 +54,32 @@ class Store:
         except OSError as error:
             raise DataError(f"{self.uri} cannot be listed: {error}", fix="check the address and the access") from error
         names = sorted(posixpath.relpath(info.path, self.base) for info in found if info.type == FileType.File)
-        seen = [name for name in names if not any(map(is_companion, name.split("/")[:-1]))]
+        results = {folder for name in names if (folder := posixpath.dirname(name)) and self._is_table(name)}
+        results |= {posixpath.relpath(leave_out, self.base)} if leave_out else set()
+        seen = [name for name in names if not any(_is_odd(folder, results) for folder in _folders_of(name))]
         skipped = [name for name in seen if is_companion(posixpath.basename(name))]
         odd = set(skipped)
         return [name for name in seen if name not in odd and name.lower().endswith(IMAGE_SUFFIXES)], skipped
+
+    def _is_table(self, name: str) -> bool:
+        if not is_table_name(posixpath.basename(name)):
+            return False
+        with suppress(OSError), self.files.open_input_file(f"{self.base}/{name}") as file:
+            return is_table_head(file.read(TABLE_HEAD))
+        return False
 
     def read(self, name: str) -> bytes:
         """A file's bytes.
 
         Raises:
-            ImageError: it is not there, or cannot be read.
+            ImageError: it is not there, cannot be read, or has more than 256 MiB.
         """
         if self.files is None:
             return read_bytes(Path(self.base, name))
         try:
             with self.files.open_input_file(f"{self.base}/{name}") as file:
+                if file.size() > MAX_BYTES:
+                    raise ImageError(f"{self.uri}/{name} has over {MAX_BYTES >> 20} MiB", fix="leave it out")
                 data: bytes = file.read()
         except OSError as error:
             raise ImageError(
@@ -146,6 +162,16 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether a local file is there; object stores are not asked, as every question costs a round trip."""
         return self.files is None and os.path.lexists(f"{self.base}/{name}")
+
+
+def _folders_of(name: str) -> Iterator[str]:
+    """``a`` and ``a/b`` of ``a/b/c.jpg``."""
+    parts = name.split("/")[:-1]
+    return ("/".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _is_odd(folder: str, results: Collection[str]) -> bool:
+    return folder in results or is_companion(posixpath.basename(folder))
 
 
 def open_store(place: str | Path) -> Store:

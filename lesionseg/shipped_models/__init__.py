@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from lesionseg.errors import RunError
@@ -142,10 +142,16 @@ def open_bundle(folder: Path) -> Bundle:
     if not isinstance(facts, dict) or facts.get("lesionseg_model") != VERSION:
         raise RunError(f"{path} is no model of this version of lesionseg", fix=_renew(folder))
     wrong = [key for key, kind in _KINDS.items() if key not in facts or not isinstance(facts[key], kind)]
+    # It becomes the name of files and folders.
+    wrong += ["name"] if "name" not in wrong and not _is_plain(facts["name"]) else []
     wrong += [f"files.{file}" for file in (WEIGHTS, INT8) if not _is_file_entry(facts, file)]
     if wrong:
         raise RunError(f"{path} is damaged", problems=[f"{key}: missing or wrong" for key in wrong], fix=_renew(folder))
     return Bundle(folder, facts)
+
+
+def _is_plain(name: str) -> bool:
+    return name == PureWindowsPath(name).name and name not in ("", ".", "..") and name.isprintable()
 
 
 def _is_file_entry(facts: Mapping[str, Any], file: str) -> bool:
