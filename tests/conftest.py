@@ -19,7 +19,8 @@ from lesionseg.data.synthetic import DatasetFolders, write_dataset
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--long", action="store_true", help="also run the tests that take seconds each, as CI does")
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes each")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "slow": None if config.getoption("--slow") else "minutes long; run with --slow",
         "real": None if (data / "isic2016").is_dir() else "LESIONSEG_DATA names no folder with isic2016",
     }
+    for item in items:
+        # Making a stand-in for a model that ships takes a quarter of a minute.
+        if "bundles" in item.fixturenames:  # type: ignore[attr-defined]
+            item.add_marker("long")
+    if not config.getoption("--long"):
+        config.hook.pytest_deselected(items=[item for item in items if "long" in item.keywords])
+        items[:] = [item for item in items if "long" not in item.keywords]
     for item in items:
         for marker, reason in skips.items():
             if reason and marker in item.keywords:

@@ -33,6 +33,7 @@ from lesionseg.shipped_models import find_model, shipped_models
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
     pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here"),
 ]

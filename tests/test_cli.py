@@ -135,6 +135,7 @@ def test_other_tools_and_papers(
     assert not (tmp_path / "paper/report.html").exists()
 
 
+@pytest.mark.long
 def test_the_whole_way(tiny, tmp_path: Path) -> None:
     photos = tiny.folders
     paired = lesionseg(
@@ -195,6 +196,7 @@ def test_only_the_first_warnings_are_shown(capsys: pytest.CaptureFixture[str]) -
     assert (len(lines), lines[-1]) == (21, "5 more warnings in m.warnings.txt")
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_exits_130(tiny, tmp_path: Path) -> None:
     words = ["train", "--name", "long", f"data.manifest={tiny.manifest}", "data.image_size=64", "loop.epochs=500"]
     words += ["model.encoder_weights=random", "loop.batch_size=4", "loop.device=cpu"]

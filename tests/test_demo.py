@@ -8,6 +8,7 @@ from lesionseg import demo, shipped_models
 from lesionseg.errors import OutputError
 
 
+@pytest.mark.long
 def test_demo_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TRAIN", 12)
     monkeypatch.setattr(demo, "TEST", 3)

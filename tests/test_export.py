@@ -108,6 +108,7 @@ def test_smaller_numbers_make_smaller_files(float32, convert, operation, part):
     assert np.abs(small - load_predictor(float32).infer(photos[4:])).mean() < 0.05
 
 
+@pytest.mark.long
 def test_int8_at_another_size(run, tmp_path):
     made = api.export(run, tmp_path / "large.onnx", precision="int8", size=(96, 64), max_drop=100)
     assert made.bytes == made.path.stat().st_size
@@ -116,6 +117,7 @@ def test_int8_at_another_size(run, tmp_path):
     assert load_predictor(made.path).infer(generated_photos(1, 96, 64)).shape == (1, 96, 64)
 
 
+@pytest.mark.long
 def test_a_narrow_model_is_exported(tiny, tmp_path):
     words = ["model.name=light", "model.encoder_width=0.35", "model.decoder_width=0.35"]
     places = [f"model.start={tmp_path / 'first'}", f"optim.teacher={tmp_path / 'first'}"]
@@ -213,6 +215,7 @@ def test_missing_extras_are_named(run, monkeypatch, form, module):
         api.export(run, form=form)
 
 
+@pytest.mark.long
 def test_torch_export(run, tmp_path):
     made = api.export(run, tmp_path / "model.pt2", form="torch-export")
     assert made.checked.difference < 1e-4
@@ -222,6 +225,7 @@ def test_torch_export(run, tmp_path):
     assert program.module()(torch.zeros(3, 64, 96, 3, dtype=torch.uint8))[0].shape == (3, 64, 96)
 
 
+@pytest.mark.long
 def test_a_trimap_survives(float32, tmp_path):
     model = shake(build_model(ModelSpec("unet", 0.4, 3, EncoderSpec())), 3)
     labels = Labels(("skin", "border", "lesion"), band=2.0)

@@ -24,6 +24,7 @@ def encoder():
     return Encoder(EncoderSpec()).freeze()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("data.flip=0.5",), ("data.flip=0",)])
 def test_features_are_those_of_the_very_picture(tiny, encoder, words):
     source = pairs(tiny, *words)

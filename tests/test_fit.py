@@ -52,7 +52,10 @@ def timeless(result: FitResult) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in result.history]
 
 
-@pytest.mark.parametrize(("workers", "ema"), [(0, 0), (2, 0), (0, 0.9)])
+@pytest.mark.parametrize(
+    ("workers", "ema"),
+    [(0, 0), pytest.param(2, 0, marks=pytest.mark.long), pytest.param(0, 0.9, marks=pytest.mark.long)],
+)
 def test_four_epochs_are_two_and_two_more(tiny, tmp_path: Path, workers: int, ema: float) -> None:
     words = ["loop.epochs=4", f"data.workers={workers}", f"optim.ema={ema}", "data.rotate90=0.5", "data.brightness=0.2"]
     whole = run(tiny.config(*words), tmp_path / "whole")
@@ -65,12 +68,14 @@ def test_four_epochs_are_two_and_two_more(tiny, tmp_path: Path, workers: int, em
     assert same(*map(dict, optimizers))
 
 
+@pytest.mark.long
 def test_workers_change_nothing(tiny, tmp_path: Path) -> None:
     for workers in (0, 2):
         run(tiny.config(f"data.workers={workers}"), tmp_path / str(workers))
     assert same(weights(tmp_path / "0"), weights(tmp_path / "2"))
 
 
+@pytest.mark.long
 def test_interrupted_inside_an_epoch_goes_on_exactly(tiny, tmp_path: Path) -> None:
     whole = run(tiny.config(), tmp_path / "whole")
     steps: list[Progress] = []
@@ -84,6 +89,7 @@ def test_interrupted_inside_an_epoch_goes_on_exactly(tiny, tmp_path: Path) -> No
     assert timeless(whole) == timeless(second)
 
 
+@pytest.mark.long
 def test_another_seed_is_another_run(tiny, tmp_path: Path) -> None:
     for seed in (0, 1):
         run(tiny.config(f"loop.seed={seed}"), tmp_path / str(seed))
@@ -107,6 +113,7 @@ def test_finetuned_encoder_moves(tiny, tmp_path: Path) -> None:
     assert fixed == {"encoder.mean", "encoder.std"}
 
 
+@pytest.mark.long
 def test_average_of_weights_is_what_is_kept(tiny, tmp_path: Path) -> None:
     run(tiny.config("optim.ema=0.75", "loop.epochs=1"), tmp_path)
     checkpoint = load_checkpoint(latest_checkpoint(tmp_path))
@@ -153,6 +160,7 @@ def test_each_epoch_is_told_once(tiny, tmp_path: Path) -> None:
     assert rows == [1, 2]
 
 
+@pytest.mark.long
 def test_best_checkpoint_stays(tiny, tmp_path: Path) -> None:
     result = run(tiny.config("loop.epochs=4", "loop.keep_checkpoints=1"), tmp_path)
     best = max(result.history, key=lambda row: row["val_dice"])["epoch"]
@@ -215,6 +223,7 @@ def test_overlaps_of_three_classes_by_hand() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -244,6 +253,7 @@ def test_clipping_shortens_the_steps(tiny, tmp_path: Path) -> None:
     assert moves[1] < 0.2 * moves[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["ce", "ce_dice", "focal"])
 def test_three_classes_train(tiny, tmp_path: Path, loss: str) -> None:
     torch.manual_seed(0)
@@ -256,6 +266,7 @@ def test_three_classes_train(tiny, tmp_path: Path, loss: str) -> None:
     assert result.history[-1]["val_accuracy"] > 1 / 3
 
 
+@pytest.mark.long
 def test_kept_features_train_as_computed_ones_do(tiny, tmp_path: Path) -> None:
     words = ["optim.encoder_lr=0", "loop.epochs=3", "data.flip=0.5"]
     notices: list[str] = []

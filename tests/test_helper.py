@@ -112,6 +112,7 @@ def test_nobody_is_left_behind_by_a_kill() -> None:
     assert not state.exists() or ") Z " in state.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("refine", [Refinement(), Refinement(flips=True, largest=True)], ids=["plain", "refined"])
 def test_a_folder_has_the_same_outputs(
     exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refine: Refinement

@@ -23,6 +23,9 @@ def graph(name: str) -> onnx.ModelProto:
     return trace(ExportModule(prepare(model), BINARY), 64, 96)
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def float32() -> onnx.ModelProto:
     return graph("unet")

@@ -84,6 +84,7 @@ def test_a_place_that_cannot_be_written_to(tiny, tmp_path: Path) -> None:
         run_training(tiny.config(), tmp_path / "file" / "run")
 
 
+@pytest.mark.long
 def test_training_and_resuming_stop_at_the_lock(tiny, tmp_path: Path) -> None:
     run_training(tiny.config("loop.epochs=1"), tmp_path / "run")
     before = sorted((tmp_path / "run").rglob("epoch*"))

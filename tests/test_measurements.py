@@ -42,6 +42,7 @@ def test_a_given_scale_gives_millimetres():
         assert float(cells[f"{name}_mm"]) == pytest.approx(0.02 * float(cells[f"{name}_px"]), rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(768, 1024), (1536, 2048)])
 def test_a_ruler_gives_the_scale_of_the_photos_own_pixels(size):
     spacing = 40 * size[1] / 1024

@@ -74,6 +74,7 @@ class TestContract:
             assert torch.allclose(model(image), other(image), rtol=1e-4, atol=1e-4 if frozen else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SPECS))
 def test_onnx_runtime_says_the_same(name: str) -> None:
     model = make(name, frozen=True).eval()

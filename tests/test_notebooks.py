@@ -64,6 +64,7 @@ def run(path: Path, folder: Path) -> Any:
     return notebook
 
 
+@pytest.mark.long
 @by_name
 def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     outputs = [output for cell in run(path, tmp_path).cells for output in cell.get("outputs", ())]

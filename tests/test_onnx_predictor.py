@@ -113,6 +113,7 @@ def test_nan_is_an_error_and_no_empty_mask(file, tmp_path):
         load_onnx(altered(file, tmp_path / "nan.onnx", change=spoil)).infer(np.zeros((1, 64, 96, 3), np.uint8))
 
 
+@pytest.mark.long
 def test_the_benchmark_scores_and_times_side_by_side(tiny, run, file, tmp_path):
     counted = []
     found = api.benchmark(

@@ -48,6 +48,7 @@ def test_masks_against_masks(tiny, tool: Path, tmp_path: Path) -> None:
     assert {"samples_best.png", "calibration.png", "loss.png"} & {path.name for path in files.figures} == set()
 
 
+@pytest.mark.long
 def test_in_one_report_with_a_run(tiny, run: Path, tool: Path, tmp_path: Path) -> None:
     for how, more in (("manifest", {"manifest": tiny.manifest}), ("folders", {"masks": tiny.folders.test_masks})):
         api.evaluate_predictions(tool, tmp_path / how, **more)

@@ -36,6 +36,7 @@ def shown(page: Path, order: str, profile: Path) -> list[dict[str, str]]:
     return [dict(re.findall(r'data-(\w+)="([^"]*)"', figure)) for figure in figures]
 
 
+@pytest.mark.long
 def test_sorting(page: Path, tmp_path: Path) -> None:
     first = [float(case["mean"]) for case in shown(page, "", tmp_path)]
     assert len(first) == COUNT
@@ -47,6 +48,7 @@ def test_sorting(page: Path, tmp_path: Path) -> None:
     assert [float(case["mean"]) for case in shown(page, "#sort=nothing,falling", tmp_path)] == first
 
 
+@pytest.mark.long
 def test_printing(page: Path, tmp_path: Path) -> None:
     done = browse(f"--print-to-pdf={tmp_path / 'report.pdf'}", page.as_uri(), profile=tmp_path / "profile")
     assert "CONSOLE" not in done.stderr

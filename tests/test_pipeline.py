@@ -62,6 +62,7 @@ def kill(folder: Path, photos: int, kills: int) -> None:
     assert not list(folder.rglob("*.unfinished"))
 
 
+@pytest.mark.long
 def test_some_kills(tmp_path: Path) -> None:
     kill(tmp_path, 400, 5)
 

@@ -59,6 +59,7 @@ def test_an_earlier_training_of_this_python_decides_nothing() -> None:
     assert precision.open_accelerator(loop).device.type == "cpu"
 
 
+@pytest.mark.long
 def test_the_scaler_is_part_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The CPU's fp16 is slow and of no use but here.
     monkeypatch.setattr(precision, "_SCALED", ("cpu",))

@@ -22,6 +22,8 @@ from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.predictor import load_torch
 from lesionseg.training.checkpoint import best_checkpoint, load_checkpoint
 
+pytestmark = pytest.mark.long
+
 ALL = Scheme(first=0, last=0)
 SIDES = (SIZE, SIZE)
 CONVOLUTIONS = ("encoder.net.0", "decoder.0", "decoder.3")

@@ -13,6 +13,7 @@ README = Path(__file__).parents[1] / "README.md"
 SMALL = {"model.encoder_weights": "random", "data.image_size": 32, "loop.epochs": 1, "loop.device": "cpu"}
 
 
+@pytest.mark.long
 def test_its_python_runs(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in block.splitlines() if line.strip()]) <= 10

@@ -62,6 +62,7 @@ def test_a_manifests_own_validation_split_is_used(tiny, tmp_path: Path) -> None:
     assert (info["manifest"]["train"], info["manifest"]["val"]) == (10, 4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_and_resume_ends_as_an_unbroken_run(tiny, tmp_path: Path, number: signal.Signals) -> None:
     run_training(tiny.config(), tmp_path / "whole")

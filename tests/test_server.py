@@ -196,6 +196,7 @@ def slowly(connection: socket.socket, host: str) -> int:
     return got - head.index(b"\r\n\r\n") - 4
 
 
+@pytest.mark.long
 def test_a_transfer_may_take_longer_than_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lesionseg.app.server._Handler.timeout", 0.5)
     site = {**SITE, "model.onnx": bytes(8_000_000)}

@@ -80,6 +80,7 @@ def test_what_is_no_photo_is_refused_by_name(model: Predictor, tmp_path: Path) -
         model.predict(b"no photo", "mine")
 
 
+@pytest.mark.long
 def test_the_model_before_training(tiny, tmp_path: Path) -> None:
     import torch
 

@@ -98,6 +98,7 @@ def colours(png: bytes) -> set[str]:
     return {f"#{r:02X}{g:02X}{b:02X}" for r, g, b in np.unique(pixels, axis=0)}
 
 
+@pytest.mark.long
 def test_figures_show_every_run() -> None:
     runs = [make(name) for name in "ab"]
     curve = pd.DataFrame({"threshold": [0.1, 0.5, 0.9], "dice": [0.6, 0.8, 0.5], "iou": [0.5, 0.7, 0.4]})

@@ -110,6 +110,7 @@ def test_a_bug_is_not_a_failure() -> None:
         run_sweep(plan_sweep("run", ["loop.seed=1"]), train)
 
 
+@pytest.mark.long
 def test_resumed_it_goes_on_where_it_was(tiny, tmp_path: Path) -> None:
     config = tiny.config("loop.epochs=1").model_dump()
     seen: list[int] = []
@@ -128,6 +129,7 @@ def test_resumed_it_goes_on_where_it_was(tiny, tmp_path: Path) -> None:
     assert seen == [1, 2, 2]
 
 
+@pytest.mark.long
 def test_on_the_command_line(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

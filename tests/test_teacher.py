@@ -117,6 +117,7 @@ def test_a_teacher_learns_nothing(tmp_path: Path) -> None:
     assert all(parameter.grad is None for parameter in teacher.net.parameters())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [(), ("loop.precision=bf16",)])
 def test_compiled_it_teaches_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.setattr(precision.torch, "compile", partial(torch.compile, backend="eager"))
@@ -176,6 +177,7 @@ def test_a_run_of_several_classes_or_none_teaches_nothing(tiny, tmp_path: Path) 
         run_training(tiny.config(*LIGHT, f"optim.teacher={tmp_path / 'nowhere'}"), tmp_path / "new")
 
 
+@pytest.mark.long
 def test_a_run_tells_of_its_teacher_and_keeps_it(tiny, old: Path, tmp_path: Path) -> None:
     def config(*words: str) -> RunConfig:
         return tiny.config(*LIGHT, f"optim.teacher={tmp_path / 'teacher'}", *words)
@@ -200,6 +202,7 @@ def test_a_run_tells_of_its_teacher_and_keeps_it(tiny, old: Path, tmp_path: Path
     assert json.loads((tmp_path / "parts" / "run.json").read_text())["teacher"] == told | {"run": "moved"}
 
 
+@pytest.mark.long
 def test_a_run_without_one_takes_none_on(tiny, old: Path, tmp_path: Path) -> None:
     run_training(tiny.config(*LIGHT), tmp_path / "run")
     assert "teacher" not in json.loads((tmp_path / "run" / "run.json").read_text())

@@ -21,6 +21,7 @@ def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
         pass
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # MLflow and TensorBoard bring their own deprecations
 def test_history_arrives(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("tensorboard", "mlflow", "alembic"):

@@ -74,6 +74,7 @@ def test_large_photos_are_looked_at_at_one_size() -> None:
     assert photo_traits(large, LESION).hair
 
 
+@pytest.mark.long
 def test_generated_photos() -> None:
     cases = [generate(11, index) for index in range(60)]
     for name, sensitivity, specificity in (("hair", 0.4, 0.8), ("ruler", 0.25, 0.95)):
