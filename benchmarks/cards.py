@@ -52,7 +52,7 @@ def options(model: Predictor, cases: tuple[Case, ...]) -> list[dict[str, Any]]:
         scores, apart = np.array(way.scores), paired_difference(np.array(way.scores)[:, 0], plain)
         numbers = {"dice": scores[:, 0].mean(), "jaccard": scores[:, 1].mean(), "difference": apart.mean_difference}
         numbers |= {"low": apart.low, "high": apart.high}
-        told = {key: round(float(value), 4) for key, value in numbers.items()}
+        told = {key: round(float(value), 6) for key, value in numbers.items()}
         rows.append({"option": name, **told, "ms": round(way.milliseconds, 1)})
     return rows
 
