@@ -1,12 +1,14 @@
-"""The README's Python, run as it stands."""
+"""The README's Python, run as it stands, and its numbers of the models that ship."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lesionseg
+from lesionseg.shipped_models import DEFAULT, describe
 
 README = Path(__file__).parents[1] / "README.md"
 # The shipped settings, made small: no download, and seconds in place of hours.
@@ -41,3 +43,18 @@ def test_its_python_runs(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [result.name for result in names["results"]] == ["frozen", "finetuned"]  # type: ignore[attr-defined]
     for made in ("mine.csv", "audit/audit.html", "report/report.html"):
         assert Path(made).is_file(), made
+
+
+@pytest.mark.parametrize("facts", describe(), ids=lambda facts: str(facts["name"]))
+def test_its_numbers_are_those_of_the_models(facts: dict[str, Any]) -> None:
+    rows = README.read_text(encoding="utf-8").splitlines()
+    row = next(line for line in rows if line.startswith(f"| `{facts['name']}`"))
+    size, scores = facts["files"]["model-int8.onnx"]["bytes"], facts["scores"]["means"]["int8"]
+    written = [float(number) for number in re.findall(r"\d+\.\d+", row)]
+    cost = [facts["cost"]["parameters"] / 1e6, facts["cost"]["macs"] / 1e9, size / 1e6]
+    assert written[:3] == pytest.approx(cost, abs=0.051)
+    assert written[3:] == pytest.approx([*scores["dice"], *scores["iou"]], abs=0.00056)
+    if facts["name"] == DEFAULT:
+        best = facts["measured"]["options"][-1]
+        told = re.findall(r"0\.\d+", rows[rows.index(row) + 1])
+        assert told == [f"{best['dice']:.3f}", f"{best['jaccard']:.3f}"]
