@@ -277,7 +277,12 @@ async function load(wanted) {
 
 /** Another version, perhaps with another model, has come while the page from before is open. */
 function renew() {
-  if (!gallery.photos.length && !camera.isOpen) return location.reload();
+  // A host that hands out two versions in turn must not keep the page from ever being there.
+  const isNew = Date.now() - Number(sessionStorage.renewed ?? 0) > 60_000;
+  if (isNew && !gallery.photos.length && !camera.isOpen) {
+    sessionStorage.renewed = Date.now();
+    return location.reload();
+  }
   $("#status").textContent = "A newer version is here: reload the page once you have saved what you need";
 }
 
