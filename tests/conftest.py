@@ -23,6 +23,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes each")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [] if _with_long(config) else ["tests that take seconds each are left out, unless named; --long runs them"]
+
+
+def _with_long(config: pytest.Config) -> bool:
+    """Whether they were asked for: with the option, or because they are some of the slow ones, or by name."""
+    return any((config.getoption("--long"), config.getoption("--slow"), any("::" in word for word in config.args)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     data = Path(os.environ.get("LESIONSEG_DATA", ""))
     skips = {
@@ -33,13 +42,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # Making a stand-in for a model that ships takes a quarter of a minute.
         if "bundles" in item.fixturenames:  # type: ignore[attr-defined]
             item.add_marker("long")
-    if not config.getoption("--long"):
-        config.hook.pytest_deselected(items=[item for item in items if "long" in item.keywords])
-        items[:] = [item for item in items if "long" not in item.keywords]
-    for item in items:
         for marker, reason in skips.items():
             if reason and marker in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
+    if not _with_long(config):
+        left_out = {item for item in items if "long" in item.keywords and "real" not in item.keywords}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

@@ -191,6 +191,13 @@ def test_measures_are_those_of_python() -> None:
             assert found[name] == pytest.approx(getattr(shape, name), rel=1e-6), name
 
 
+def test_a_peak_that_no_pixel_of_the_photo_has_is_not_measured() -> None:
+    map_ = np.full((256, 256), 0.1)
+    map_[128, 100] = 0.51
+    (found,) = measured(map_, size=(257, 257))
+    assert (found["lesion_pixels"], found["components"], found.get("area")) == (0, 0, None)
+
+
 def test_measures_of_nothing_and_of_everything() -> None:
     empty, full = measured(np.zeros((20, 30)), np.ones((20, 30)))
     assert (empty["mean_probability"], empty["components"], empty["lesion_pixels"]) == (None, 0, 0)
@@ -344,6 +351,9 @@ def test_what_is_no_photo_is_refused() -> None:
     }
     for reason, found in zip(files, sniffed(*files.values()), strict=True):
         assert reason in found["reason"]
+    alone = bare_png(30, 20)
+    alone = alone[:33] + struct.pack(">I", 8) + b"acTL" + struct.pack(">III", 1, 0, 0) + alone[33:]
+    assert sniffed(alone) == [{"format": "PNG", "size": [30, 20], "reason": ""}]
     # Safari opens them.
     for brand in (b"heic", b"hevx", b"msf1"):
         found = sniffed(b"\0\0\0\x20ftyp" + brand + bytes(100))

@@ -177,7 +177,10 @@ def test_a_cluster_of_its_own(model, photos, expected, tmp_path, workers) -> Non
     code = (
         "import sys\n"
         "from lesionseg.inference.distributed import predict_distributed\n"
-        "predict_distributed(*sys.argv[1:4], workers=int(sys.argv[4]))\n"
+        "import ray\n"
+        "def check(*_):\n"
+        "    assert ray.cluster_resources()['CPU'] == int(sys.argv[4])\n"
+        "predict_distributed(*sys.argv[1:4], progress=check, workers=int(sys.argv[4]))\n"
     )
     words = [sys.executable, "-W", "ignore", "-c", code, photos, model, tmp_path / "out", workers]
     subprocess.run([*map(str, words)], check=True, timeout=120, cwd=tmp_path)

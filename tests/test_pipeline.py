@@ -216,16 +216,23 @@ def test_a_part_that_wrote_less_is_to_come_again(source: Path, output: Path) -> 
 
 
 @pytest.mark.parametrize("between", [None, (1, 3)])
-def test_tables_of_parts_go_where_others_may_write_their_masks(
+def test_parts_are_to_come_again_where_others_may_have_written_their_masks(
     source: Path, output: Path, between: tuple[int, int] | None
 ) -> None:
     for number in (1, 2):
         predict_folder(source, RedChannel(), output, part=Part(number, 2))
-    mine = output / "predictions.part-1-of-9.csv"
-    mine.write_text("somebody's own")
     predict_folder(source, RedChannel("b" * 64), output, part=Part(*between) if between else None)
     assert list(predict_folder(source, RedChannel(), output, part=Part(1, 2)).missing) == [2]
-    assert mine.read_text() == "somebody's own"
+    assert not predict_folder(source, RedChannel(), output, part=Part(2, 2)).missing
+    assert {row["model_sha256"] for row in table_of(output / TABLE)} == {RedChannel().sha256}
+
+
+def test_what_parts_have_done_is_not_done_again_after_others(source: Path, output: Path) -> None:
+    for number in (1, 2):
+        predict_folder(source, RedChannel(), output, part=Part(number, 3))
+    predict_folder(source, RedChannel(), output, part=Part(1, 2))
+    again = predict_folder(source, RedChannel(), output, part=Part(2, 3))
+    assert (again.done, again.failed, list(again.missing)) == (0, 0, [1, 3])
 
 
 def test_a_part_without_photos_is_done_at_once(tmp_path: Path, output: Path) -> None:

@@ -198,7 +198,8 @@ class Server(ThreadingHTTPServer):
         if address.host == _ALL and not address.names:
             raise ConfigError(
                 f"{_ALL} is no name that a browser can ask for",
-                fix="give this machine's own address as --host, or the name that others know it by as --name",
+                fix="give this machine's own address as --host, or add the name that others know it by as --name: "
+                "localhost where a port is passed on to this machine, as containers do",
             )
         self.files = _prepare(site)
         self.context = _tls(address)

@@ -148,7 +148,7 @@ def _list(source: Store, output: Store) -> tuple[Store, list[str], list[str]]:
         photos = list_photos(Path(source.base), Path(output.base if output.files is None else "/nowhere/else"))
         given = source.base == str(photos.folder)
         return source if given else open_store(photos.folder), photos.names, photos.skipped
-    together = type(source.files) is type(output.files)
+    together = source.files == output.files
     if together and is_within(source.base, output.base):
         raise output_holds(source.uri, output.uri)
     names, skipped = source.list_photos(leave_out=output.base if together else None)
@@ -177,14 +177,15 @@ def _join(ray: Any, address: str | None, workers: int | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS") or None
     try:
-        if address is None:
-            with suppress(ConnectionError):
-                ray.init("auto", **quiet)
-                return
-            ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
-        else:
+        if address is not None:
             _knock(address)
             ray.init(address, **quiet)
+            return
+        try:
+            ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+        except ValueError:
+            # That is what Ray says to a number of cores where a cluster has been started on this machine.
+            ray.init(**quiet)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(

@@ -110,7 +110,7 @@ def predict_folder(
                 if progress:
                     progress(number, len(photos.names))
         table = journal.finish(photos.skipped)
-        missing = merge(output, part.count, job.made, listed, job.options.endings) if part else ()
+        missing = merge(output, part, job.made, listed, job.options.endings) if part else ()
     if part and not missing:
         table = output / TABLE
     return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing)

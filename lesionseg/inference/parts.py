@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from lesionseg.data.images import write_atomic
-from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, is_table, journal_path, read_table, table_path
+from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
 from lesionseg.inference.photos import Listing, place_of
 from lesionseg.tables import safe_cell
 from lesionseg.training.lock import hold
@@ -28,7 +28,7 @@ _MADE = ("model_sha256", "threshold", "options")
 def claim(output: Path, part: Part | None) -> Iterator[None]:
     """Keeps others from doing the same photos: a whole run excludes every other, a part only the same part.
 
-    Tables of parts of another number are removed, as what they tell of may be written anew now.
+    Parts of another number are marked as to come again, as what their tables tell of may be written anew now.
 
     Raises:
         RunError: another process is at it.
@@ -46,10 +46,9 @@ def claim(output: Path, part: Part | None) -> Iterator[None]:
         else:
             with _hold(output, _WHOLE, _DOOR_SECONDS):
                 held.enter_context(_hold(output, f".predictions.{part}.lock"))
-        ours = f"-of-{part.count}.csv" if part else "the whole"
         for table in output.glob("predictions.part-*-of-*.csv"):
-            if not table.name.endswith(ours) and is_table(str(output), table.name):
-                table.unlink(missing_ok=True)
+            if part is None or not table.stem.endswith(f"-of-{part.count}"):
+                (output / f".{table.stem}.stale").touch()
         yield
 
 
@@ -57,7 +56,7 @@ def _hold(output: Path, name: str, wait: float = 0) -> AbstractContextManager[No
     return hold(output, name=name, what="prediction", fix=_FIX, wait=wait)
 
 
-def merge(output: Path, count: int, made: Row, photos: Listing, kinds: Collection[str]) -> Sequence[int]:
+def merge(output: Path, part: Part, made: Row, photos: Listing, kinds: Collection[str]) -> Sequence[int]:
     """Makes one ``predictions.csv`` of the parts' tables as soon as all are there; any number of parts may try at once.
 
     A part's table is trusted: whether its photos are still the same ones, and its masks still there, only that part
@@ -65,7 +64,7 @@ def merge(output: Path, count: int, made: Row, photos: Listing, kinds: Collectio
 
     Args:
         output: of all parts.
-        count: of the parts.
+        part: the one that has just been done.
         made: a row's ``model_sha256``, ``threshold`` and ``options``; a table with others is of an earlier run.
         photos: of all parts; so is a table of others than a part's share.
         kinds: keys of ``stages.ENDINGS``: what is written of each photo; so is a table that lacks one.
@@ -73,8 +72,9 @@ def merge(output: Path, count: int, made: Row, photos: Listing, kinds: Collectio
     Returns:
         the numbers of the parts that are still to come; none when the table was written.
     """
-    parts = [Part(number, count) for number in range(1, count + 1)]
-    missing = [part.number for part in parts if not _is_done(output, part, made)]
+    _stale_mark(output, part).unlink(missing_ok=True)
+    parts = [Part(number, part.count) for number in range(1, part.count + 1)]
+    missing = [one.number for one in parts if not _is_done(output, one, made)]
     # Every row of every table is read for this, so only once all seem to be there.
     missing = missing or _stale(output, parts, photos, kinds)
     if not missing:
@@ -85,10 +85,14 @@ def merge(output: Path, count: int, made: Row, photos: Listing, kinds: Collectio
 
 def _is_done(output: Path, part: Part, made: Row) -> bool:
     table = table_path(output, part)
-    if not table.exists() or journal_path(output, part).exists():
+    if not table.exists() or journal_path(output, part).exists() or _stale_mark(output, part).exists():
         return False
     first = next((row for row in read_table(table) if row["status"] != "skipped"), None)
     return first is None or all(first[name] == made[name] for name in _MADE)
+
+
+def _stale_mark(output: Path, part: Part) -> Path:
+    return output / f".predictions.{part}.stale"
 
 
 def _stale(output: Path, parts: Sequence[Part], photos: Listing, kinds: Collection[str]) -> list[int]:

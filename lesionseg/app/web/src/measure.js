@@ -14,8 +14,10 @@ const SIDE = 256; // Samples of the outline along each side of the photo, as in 
  * @param {number} height of the photo, in pixels
  */
 export function measure(map, threshold, width, height) {
-  const regions = traceRegions(map, threshold, width, height, SIDE);
-  return { width, height, ...count(map, threshold, width, height), ...shape(regions, width, height) };
+  const counts = count(map, threshold, width, height);
+  // A peak between two pixels of the photo is none of its mask.
+  const regions = counts.lesion_pixels ? traceRegions(map, threshold, width, height, SIDE) : [];
+  return { width, height, ...counts, ...shape(regions, width, height) };
 }
 
 function count(map, threshold, width, height) {

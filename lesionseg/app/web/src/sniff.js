@@ -77,8 +77,8 @@ function isMoving(bytes, format) {
   if (format === "WebP") return text(bytes, 12, 4) === "VP8X" && (bytes[20] & 2) !== 0;
   if (format !== "PNG") return false;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = 8; at + 8 < bytes.length && text(bytes, at + 4, 4) !== "IDAT"; at += 12 + view.getUint32(at)) {
-    if (text(bytes, at + 4, 4) === "acTL") return true;
+  for (let at = 8; at + 12 <= bytes.length && text(bytes, at + 4, 4) !== "IDAT"; at += 12 + view.getUint32(at)) {
+    if (text(bytes, at + 4, 4) === "acTL") return view.getUint32(at + 8) > 1;
   }
   return false;
 }
