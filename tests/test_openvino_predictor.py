@@ -2,10 +2,8 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,14 +20,6 @@ from lesionseg.inference.predictor import ExportedPredictor, load_predictor
 
 openvino = pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(autouse=True)
-def _no_handler_of_ended_children() -> Iterator[None]:
-    """torch's data workers leave one behind; its frame may not fit onto the signal stack once OpenVINO has used AMX."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.fixture(scope="module")
