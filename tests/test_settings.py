@@ -32,6 +32,7 @@ def test_what_goes_together_passes() -> None:
         (["data.trimap=2", "optim.loss=ce", "data.lens=0.1"], "need binary masks"),
         (["loop.cache_features=true"], "loop.cache_features=true keeps"),
         (["optim.trim=0.1", "loop.batch_size=9"], "leaves no picture out of 9"),
+        (["data.workers=100000"], "data.workers=100000 processes would only take the memory"),
     ],
 )
 def test_what_does_not_is_named(words: list[str], told: str) -> None:
