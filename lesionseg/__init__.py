@@ -13,6 +13,11 @@ Paths may be ``str`` or ``Path``. Where ``progress`` is taken, True shows it, in
 raises a ``LesionsegError`` that lists every offender and tells the fix.
 """
 
+import os
+
+# Imported, ONNX Runtime would write a device id into the home folder and tell its makers of the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # Type checkers know the name; the module typing would take longer to import than all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:

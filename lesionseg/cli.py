@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -296,6 +297,9 @@ def demo(
 
 def main() -> None:
     """Runs the command line; bad input ends in one message and exit code 2, a bug in its traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without a sign is no reason to lose the rest.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except LesionsegError as error:

@@ -1,6 +1,7 @@
 """An exported file where a run folder is expected: in predict, evaluate, compare and the benchmark, without torch."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -34,6 +35,13 @@ def altered(file, target, *, metadata=None, change=lambda proto: None):
     change(proto)
     onnx.save(proto, target)
     return target
+
+
+def test_the_runtime_leaves_nothing_in_the_home_folder_and_calls_nobody(exported, tmp_path):
+    code = "import sys, lesionseg\nlesionseg.load(sys.argv[1])"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache"), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code, str(exported[1])], check=True, env=home)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_masks_are_those_of_torch(tiny, run, file, tmp_path):

@@ -245,5 +245,5 @@ def _find_root(path: Path, first: Case, root: str | Path | None) -> Path:
     raise ManifestError(
         f"{path}: its photos were not found, looking for {first.image} below",
         problems=[str(folder.absolute()) for folder in candidates],
-        fix="say where they are with data.root=FOLDER or the environment variable LESIONSEG_DATA",
+        fix="say where they are with --root FOLDER (train: data.root=FOLDER) or with the variable LESIONSEG_DATA",
     )

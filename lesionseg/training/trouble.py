@@ -17,6 +17,8 @@ __all__ = ["Halving", "not_finite", "plain_errors", "require_finite"]
 _OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 _LOST_WORKER = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 _RESUME = "--resume goes on from the last checkpoint"
+# The rates of a run cannot change.
+_LOWER = "train again with lower learning rates, under another --name"
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -105,7 +107,7 @@ def not_finite(
     return NonFiniteError(
         f"epoch {epoch}, step {step}: the loss is not finite on {where}",
         problems=bad or names,
-        fix="look at these files; if they are fine, lower the learning rates; --resume goes on from the last one saved",
+        fix=f"mend the file that is to blame and go on with --resume; if they are fine, {_LOWER}",
     )
 
 
@@ -116,4 +118,4 @@ def require_finite(values: Sequence[torch.Tensor], what: str) -> None:
         NonFiniteError: some are not.
     """
     if not all(value.isfinite().all() for value in values if value.is_floating_point()):
-        raise NonFiniteError(f"{what} is not finite, so nothing was saved", fix=f"lower the learning rates; {_RESUME}")
+        raise NonFiniteError(f"{what} is not finite, so nothing was saved", fix=_LOWER)

@@ -39,7 +39,8 @@ def validate(parts: Parts, batches: Iterable[dict[str, Tensor]], order: SharedSa
     if bad:
         raise NonFiniteError(
             f"the validation loss is not finite on {bad} of {len(table)} pictures",
-            fix="lower the learning rates; --resume goes on from the last checkpoint",
+            fix="mend the photo that is to blame and go on with --resume; if none is, train again with lower learning "
+            "rates, under another --name",
         )
     return dict(zip(MEASURES, table.double().mean(dim=0).tolist(), strict=True))
 
