@@ -287,6 +287,10 @@ function renew() {
 }
 
 async function start() {
+  const { serviceWorker } = navigator;
+  const isKept = Boolean(serviceWorker?.controller);
+  // A browser may find a newer version while the model is still loading.
+  if (isKept) serviceWorker.addEventListener("controllerchange", renew, { once: true });
   engine = new Engine(new URL("worker.js", base));
   listen();
   const threads = Number(options.get("threads")) || undefined;
@@ -295,9 +299,6 @@ async function start() {
   $("#backend").hidden = !navigator.gpu;
   await load({ backend, threads });
   document.documentElement.dataset.ready = "";
-  const { serviceWorker } = navigator;
-  const isKept = Boolean(serviceWorker?.controller);
-  if (isKept) serviceWorker.addEventListener("controllerchange", renew, { once: true });
   // Afterwards: it fetches everything once more, for the next visit.
   const registered = await serviceWorker?.register("sw.js").catch(console.warn);
   // Browsers look for a newer version when they like to; without a network there is none.
