@@ -11,14 +11,14 @@ import torch
 from lesionseg.errors import NonFiniteError, ResourceError
 from lesionseg.models import SegmentationModel
 
-__all__ = ["Halving", "not_finite", "plain_errors", "require_finite"]
+__all__ = ["LOWER", "Halving", "not_finite", "plain_errors", "require_finite"]
 
 # CUDA has an exception of its own; the CPU's and MPS's allocators tell it in words only.
 _OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 _LOST_WORKER = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 _RESUME = "--resume goes on from the last checkpoint"
-# The rates of a run cannot change.
-_LOWER = "train again with lower learning rates, under another --name"
+LOWER = "train again with lower learning rates, under another --name"
+"""What to do about numbers that are not finite: the rates of a run cannot change."""
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -107,7 +107,7 @@ def not_finite(
     return NonFiniteError(
         f"epoch {epoch}, step {step}: the loss is not finite on {where}",
         problems=bad or names,
-        fix=f"mend the file that is to blame and go on with --resume; if they are fine, {_LOWER}",
+        fix=f"mend the file that is to blame and go on with --resume; if they are fine, {LOWER}",
     )
 
 
@@ -118,4 +118,4 @@ def require_finite(values: Sequence[torch.Tensor], what: str) -> None:
         NonFiniteError: some are not.
     """
     if not all(value.isfinite().all() for value in values if value.is_floating_point()):
-        raise NonFiniteError(f"{what} is not finite, so nothing was saved", fix=_LOWER)
+        raise NonFiniteError(f"{what} is not finite, so nothing was saved", fix=LOWER)

@@ -11,6 +11,7 @@ from lesionseg.errors import NonFiniteError
 from lesionseg.records import THRESHOLD
 from lesionseg.training.processes import SharedSampler, share_buffers
 from lesionseg.training.state import Parts, forward
+from lesionseg.training.trouble import LOWER
 
 __all__ = ["MEASURES", "overlaps", "validate"]
 
@@ -39,8 +40,7 @@ def validate(parts: Parts, batches: Iterable[dict[str, Tensor]], order: SharedSa
     if bad:
         raise NonFiniteError(
             f"the validation loss is not finite on {bad} of {len(table)} pictures",
-            fix="mend the photo that is to blame and go on with --resume; if none is, train again with lower learning "
-            "rates, under another --name",
+            fix=f"mend the photo that is to blame and go on with --resume; if none is, {LOWER}",
         )
     return dict(zip(MEASURES, table.double().mean(dim=0).tolist(), strict=True))
 
