@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionseg.data.images import write_atomic
 from lesionseg.evaluation.drawing import GREY, PALETTE, render
+from lesionseg.io.writing import write_atomic
 from lesionseg.shipped_models import describe
 
 if TYPE_CHECKING:

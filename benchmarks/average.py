@@ -15,7 +15,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from lesionseg.data.images import write_atomic
+from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec
 from lesionseg.training.checkpoint import checkpoint_folder, load_model, save_checkpoint
 from lesionseg.training.start import trained_model

@@ -23,13 +23,13 @@ from refinements import WAYS, measure
 from robustness import score_changes, spaced, table
 
 from lesionseg import load
-from lesionseg.data.images import write_atomic
 from lesionseg.data.manifest import read_manifest
 from lesionseg.evaluation.statistics import paired_difference
 from lesionseg.export.measured import MEASURED
 from lesionseg.export.model_card import model_card
 from lesionseg.export.overview import overview
 from lesionseg.inference.predictor import Predictor
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 from lesionseg.shipped_models import FACTS, INT8, describe, find_model, shipped_models
 

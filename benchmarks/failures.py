@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lesionseg import load
 from lesionseg.data.artefacts import LUMA
-from lesionseg.data.images import write_atomic
 from lesionseg.data.resizing import resize_mask, resize_photo
 from lesionseg.data.synthetic import SyntheticCase, generate
 from lesionseg.evaluation.metrics import confusion, dice
 from lesionseg.inference.predictor import Predictor
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD
 
 SEED, PHOTOS, LIMIT, SHOWN = 11, 1500, 0.7, 6

@@ -91,10 +91,10 @@ def stages(photos: Path, model: Path) -> dict[str, float]:
     """
     from lesionseg import api
     from lesionseg.data.files import read_bytes
-    from lesionseg.data.writing import write_whole
     from lesionseg.inference.journal import Journal
     from lesionseg.inference.measurements import Measuring, measure_photo
     from lesionseg.inference.stages import decode, encode, infer
+    from lesionseg.io.writing import write_whole
 
     predictor = api.load(model, threads=1)
     ending = "_segmentation.png"

@@ -21,11 +21,12 @@ from PIL import Image
 from robustness_changes import CHANGES, UNCHANGED
 
 from lesionseg import load
-from lesionseg.data.images import read_image, write_atomic
+from lesionseg.data.images import read_image
 from lesionseg.data.manifest import read_manifest
 from lesionseg.evaluation.metrics import confusion, dice, jaccard
 from lesionseg.evaluation.statistics import paired_difference
 from lesionseg.inference.predictor import Predictor
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, Case
 
 COLUMNS = ("model", "sha256", "change", "photos", "dice", "jaccard", "difference", "low", "high")

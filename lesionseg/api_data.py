@@ -90,7 +90,7 @@ def _agreed(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _record(warnings: Sequence[str], path: Path) -> None:
-    from lesionseg.data.images import write_atomic
+    from lesionseg.io.writing import write_atomic
 
     if warnings:
         write_atomic(path, "".join(f"{line}\n" for line in warnings).encode())

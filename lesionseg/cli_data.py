@@ -201,9 +201,10 @@ def preview(
 ) -> None:
     """Draw a contact sheet of what augmentation makes of the first training photos."""
     from lesionseg.config import load_config
-    from lesionseg.data.images import encode_photo_png, write_atomic
+    from lesionseg.data.images import encode_photo_png
     from lesionseg.data.manifest import read_manifest
     from lesionseg.data.preview import contact_sheet
+    from lesionseg.io.writing import write_atomic
 
     settings = load_config(config, overrides or ())
     shown = read_manifest(settings.data.manifest, settings.data.root).split("train")[:cases]

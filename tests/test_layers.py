@@ -16,7 +16,7 @@ import lesionseg
 PACKAGE = Path(lesionseg.__file__).parent
 # From the ground up. A module may import from its own floor and from those below, however deep inside a function.
 FLOORS = (
-    ("__init__", "errors", "records", "config", "tables", "pages", "cells", "helper", "shipped_models"),
+    ("__init__", "errors", "records", "config", "tables", "pages", "cells", "helper", "io", "shipped_models"),
     ("data",),
     ("evaluation",),
     ("models",),

@@ -23,10 +23,9 @@ from lesionseg.data.writing import (
     encode_mask_nifti,
     encode_mask_png,
     encode_probability_png,
-    write_atomic,
-    write_whole,
 )
 from lesionseg.errors import ImageError, OutputError
+from lesionseg.io.writing import write_atomic, write_whole
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=20))
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from lesionseg import RESEARCH_USE, __version__
 from lesionseg.app.building import VERSION_FILE, find_page
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.exported import INPUT
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.plausibility import plausibility_table
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, RgbImage
 from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 

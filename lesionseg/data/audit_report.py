@@ -23,9 +23,9 @@ from lesionseg.data.images import (
     read_mask,
     resize_mask,
     resize_photo,
-    write_atomic,
 )
 from lesionseg.errors import ImageError, OutputError
+from lesionseg.io.writing import write_atomic
 from lesionseg.pages import render_template
 from lesionseg.records import BoolMask, Case, RgbImage
 from lesionseg.tables import encode_table

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lesionseg.data.catalogue import Dataset, RemoteFile, find_dataset
 from lesionseg.data.fetch import Patience, Wire, fetch, notes_of, opener
-from lesionseg.data.images import write_atomic
 from lesionseg.data.unzip import Progress, on_disk, safe_unzip
 from lesionseg.errors import DownloadError
+from lesionseg.io.writing import write_atomic
 
 __all__ = ["MAX_BYTES", "DownloadResult", "FetchedFile", "download"]
 

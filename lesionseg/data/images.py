@@ -40,7 +40,6 @@ from lesionseg.data.writing import (
     encode_mask_png,
     encode_photo_png,
     encode_probability_png,
-    write_atomic,
 )
 from lesionseg.errors import ConfigError, ImageError
 from lesionseg.records import BoolMask, Probability, RgbImage
@@ -69,7 +68,6 @@ __all__ = [
     "resize_mask",
     "resize_photo",
     "resize_probability",
-    "write_atomic",
 ]
 
 MAX_PIXELS = 64_000_000

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lesionseg.config import find_shipped, is_file
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import ManifestError
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 from lesionseg.tables import delimiter_of
 

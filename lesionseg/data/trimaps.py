@@ -11,9 +11,10 @@ from pathlib import Path
 from PIL import Image
 
 from lesionseg.data.classes import ClassMask, trimap
-from lesionseg.data.images import read_mask, write_atomic
+from lesionseg.data.images import read_mask
 from lesionseg.data.manifest import Manifest, write_manifest
 from lesionseg.errors import DataError
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 
 __all__ = ["TRIMAP_CLASSES", "encode_classes_png", "write_trimaps"]

@@ -1,24 +1,19 @@
-"""Encoding results, and writing files as a whole or not at all."""
+"""Encoding results."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import io
-import os
 import struct
-import tempfile
-import threading
 import zlib
-from collections.abc import Iterable
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesionseg.errors import ImageError, OutputError
+from lesionseg.errors import ImageError
 from lesionseg.records import BoolMask, Probability, RgbImage
 
 __all__ = [
@@ -28,8 +23,6 @@ __all__ = [
     "encode_mask_png",
     "encode_photo_png",
     "encode_probability_png",
-    "write_atomic",
-    "write_whole",
 ]
 
 deflate: ModuleType = zlib
@@ -109,74 +102,3 @@ def encode_mask_nifti(mask: BoolMask, name: str = "the mask") -> bytes:
     volume = np.ascontiguousarray(mask.T[:, :, None].astype(np.uint8))
     raw = nib.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0])).to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0)
-
-
-def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
-    """Writes a file as a whole or not at all: a unique temporary name in the same folder, fsync, replace.
-
-    Args:
-        path: the file; its folder is made if need be.
-        data: its bytes, in one piece or in several.
-
-    Raises:
-        OutputError: the folder cannot be written to or the disk is full; an older file is left as it was.
-    """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
-        with os.fdopen(handle, "wb") as file:
-            file.writelines((data,) if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; results are as readable as any other new file of the user.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = ""
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", fix="choose a writable folder with free space"
-        ) from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-
-
-def write_whole(path: Path, data: bytes, scratch: Path) -> None:
-    """Writes a file as a whole or not at all, for a process that is killed; after a power cut it may be torn.
-
-    For results whose hash is recorded elsewhere: waiting for the disk would take longer than everything else.
-
-    Args:
-        path: the file; its folder is made if need be.
-        data: its bytes.
-        scratch: a folder on the same file system, for this run alone; a kill leaves half a file there.
-
-    Raises:
-        OutputError: as ``write_atomic``.
-    """
-    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
-    try:
-        with temporary.open("wb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        try:
-            temporary.replace(path)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", fix="choose a writable folder with free space"
-        ) from error
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it; /proc avoids the moment in which other threads see the wrong one.
-    with contextlib.suppress(OSError, StopIteration), Path("/proc/self/status").open(encoding="ascii") as status:
-        return int(next(line for line in status if line.startswith("Umask")).split()[1], 8)
-    return 0o022

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import ComparisonError, ConfigError, OutputError
 from lesionseg.evaluation import rows
 from lesionseg.evaluation.comparable import check_comparable
@@ -21,6 +20,7 @@ from lesionseg.evaluation.runs import RunResult, epoch_table, per_image_table, s
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW, largest_differences, subgroup_table
 from lesionseg.evaluation.terminal import render_terminal
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 from lesionseg.tables import encode_table
 

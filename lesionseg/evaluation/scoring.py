@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from lesionseg.data.images import write_atomic
 from lesionseg.evaluation.calibration import LevelCounts, Tally, calibration_error, count_levels
 from lesionseg.evaluation.columns import CALIBRATION, FURTHER, PER_IMAGE, SCORES, SURFACE, THRESHOLD_CURVE
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, confusion, score_row, soft_dice, soft_iou
 from lesionseg.evaluation.surface import outline_row
 from lesionseg.evaluation.traits import Traits
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import BoolMask, Case, Prediction
 from lesionseg.tables import encode_table
 

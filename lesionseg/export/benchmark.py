@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.data.images import write_atomic
 from lesionseg.data.resizing import resize_probability
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.evaluation.class_metrics import class_confusion, mean_iou
@@ -26,6 +25,7 @@ from lesionseg.evaluation.metrics import accuracy, confusion, dice, jaccard
 from lesionseg.export.photos import ScoredPhotos, generated_photos, read_photos
 from lesionseg.helper import count_cores
 from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPredictor, load_predictor
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import INT8, find_model, is_bundle
 from lesionseg.tables import encode_table

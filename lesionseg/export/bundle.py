@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lesionseg import RESEARCH_USE
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.graph import count_macs
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_int8
+from lesionseg.io.writing import write_atomic
 from lesionseg.shipped_models import is_bundle, open_bundle
 
 __all__ = ["Checked", "describe", "write_card"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg.config import STRIDE, load_config
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError, RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.bundle import Checked, describe, write_card
@@ -19,6 +18,7 @@ from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, r
 from lesionseg.export.quantize import Calibration, Ranges
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
+from lesionseg.io.writing import write_atomic
 from lesionseg.models import SegmentationModel
 from lesionseg.shipped_models import INT8, is_bundle
 

@@ -14,7 +14,6 @@ import onnx
 import yaml
 
 from lesionseg import RESEARCH_USE, __version__
-from lesionseg.data.images import write_atomic
 from lesionseg.data.leaks import refuse_shared
 from lesionseg.data.manifest import read_manifest
 from lesionseg.errors import ConfigError, OutputError
@@ -27,6 +26,7 @@ from lesionseg.export.publish import Exported, Say, compare_models, export_run, 
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
+from lesionseg.io.writing import write_atomic
 from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
 from lesionseg.records import THRESHOLD, Case

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lesionseg.data.images import write_atomic
 from lesionseg.data.loader import decode_pairs
 from lesionseg.evaluation.class_metrics import class_confusion, class_ious, mean_iou, pixel_accuracy
 from lesionseg.inference.predictor import Predictor
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 from lesionseg.tables import encode_table
 

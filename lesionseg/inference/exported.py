@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lesionseg import RESEARCH_USE, __version__
-from lesionseg.data.images import write_atomic
 from lesionseg.data.labels import Labels
 from lesionseg.errors import RunError
 from lesionseg.inference.quality import Quality
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD
 from lesionseg.shipped_models import SCORES_OF
 

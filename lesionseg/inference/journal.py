@@ -20,11 +20,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.measurements import MEASURES
 from lesionseg.inference.quality import OPINION_COLUMNS
 from lesionseg.inference.stages import ENDINGS
+from lesionseg.io.writing import write_atomic
 from lesionseg.tables import encode_table, safe_cell
 
 __all__ = [

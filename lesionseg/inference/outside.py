@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, read_mask, read_probability, write_atomic
+from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, read_mask, read_probability
 from lesionseg.data.pairing import case_id_of, list_pictures
 from lesionseg.errors import ImageError, OutputError, PairingError
 from lesionseg.inference.scoring import Ready, evaluate_cases
 from lesionseg.inference.stages import OVERLAY_ENDINGS, PROBABILITY_ENDING
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, BoolMask, Case, Probability
 
 __all__ = ["cases_of_masks", "match_predictions", "score_predictions"]

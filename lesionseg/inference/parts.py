@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from lesionseg.data.images import write_atomic
 from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
 from lesionseg.inference.photos import Listing, place_of
+from lesionseg.io.writing import write_atomic
 from lesionseg.tables import safe_cell
 from lesionseg.training.lock import hold
 

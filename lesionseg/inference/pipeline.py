@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionseg.data.files import read_bytes
-from lesionseg.data.writing import write_whole
 from lesionseg.errors import ImageError, OutputError
 from lesionseg.helper import Crew, count_cores
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import Journal, Row
 from lesionseg.inference.photos import output_stem
 from lesionseg.inference.stages import overlapped
+from lesionseg.io.writing import write_whole
 
 __all__ = ["PHOTOS_PER_PROCESS", "Errand", "Pipeline", "scratch_folder"]
 

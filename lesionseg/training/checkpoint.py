@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import RunError
+from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec, SegmentationModel, build_model
 from lesionseg.records import Checkpoint
 from lesionseg.training.places import (

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lesionseg.data.images import encode_probability_png, read_probability, write_atomic
+from lesionseg.data.images import encode_probability_png, read_probability
 from lesionseg.data.loader import PairDataset
 from lesionseg.errors import ConfigError
+from lesionseg.io.writing import write_atomic
 from lesionseg.training.state import Parts, forward
 
 __all__ = ["Example", "find_example"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.images import write_atomic
+from lesionseg.io.writing import write_atomic
 from lesionseg.records import Checkpoint
 from lesionseg.tables import encode_table
 from lesionseg.training.checkpoint import checkpoint_folder, place_checkpoints, save_checkpoint, tidy_checkpoints

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import OutputError, RunError
+from lesionseg.io.writing import write_atomic
 
 __all__ = ["hold"]
 

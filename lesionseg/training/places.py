@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lesionseg.data.images import write_atomic
 from lesionseg.errors import RunError
+from lesionseg.io.writing import write_atomic
 
 __all__ = [
     "FOLDER",

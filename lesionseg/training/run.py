@@ -21,13 +21,13 @@ import torch
 from numpy.typing import NDArray
 
 from lesionseg.config import RunConfig, load_config
-from lesionseg.data.images import write_atomic
 from lesionseg.data.labels import labels_of
 from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.manifest import Manifest, read_manifest
 from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError, RunError
+from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback

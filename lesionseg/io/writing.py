@@ -1,0 +1,95 @@
+"""Writing files as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from lesionseg.errors import OutputError
+
+__all__ = ["write_atomic", "write_whole"]
+
+
+def write_atomic(
+    path: Path, data: bytes | Iterable[bytes], *, before_replace: Callable[[], object] = lambda: None
+) -> None:
+    """Write a file as a whole or not at all: a unique temporary name in the same folder, fsync, replace.
+
+    Args:
+        path: the file; its folder is created if need be.
+        data: its bytes, in one piece or in several.
+        before_replace: called once the bytes are on disk, before they take the file's name.
+
+    Raises:
+        OutputError: the folder cannot be written to or the disk is full; an older file is left as it was.
+    """
+    with _output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines((data,) if isinstance(data, bytes) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes private files; results are as readable as any other new file of the user. Network and
+            # cloud mounts that know no permissions refuse to change them, and need no change.
+            with contextlib.suppress(OSError):
+                Path(temporary).chmod(0o666 & ~_umask())
+            before_replace()
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+
+def write_whole(path: Path, data: bytes, scratch: Path) -> None:
+    """Write a file as a whole or not at all, for a process that is killed; after a power cut it may be torn.
+
+    For results whose hash is recorded elsewhere: waiting for the disk would take longer than everything else.
+
+    Args:
+        path: the file; its folder is created if need be.
+        data: its bytes.
+        scratch: a folder on the same file system, for this run alone; a kill leaves half a file there.
+
+    Raises:
+        OutputError: as ``write_atomic``.
+    """
+    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
+    with _output_errors(path):
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            try:
+                temporary.replace(path)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}", fix="choose a writable folder with free space"
+        ) from error
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it; /proc avoids the moment in which other threads see the wrong one.
+    with contextlib.suppress(OSError, StopIteration), Path("/proc/self/status").open(encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("Umask")).split()[1], 8)
+    return 0o022
