@@ -31,6 +31,7 @@ from lesionseg.cli_parts import (
 )
 from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.tables import one_line
 
 app = typer.Typer(
     help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
@@ -95,9 +96,9 @@ def train(
     with console.training_bar(out, name, lambda info: _announce(info, runs / name)) as watcher:
         source: str | dict[str, Any] | None = config or (None if resume else {})
         result = api.train(source, runs / name, overrides=overrides or (), resume=resume, watcher=watcher)
-    say(f"{result.status}: {result.reason} -> {escape(str(runs / name))}")
+    say(f"{result.status}: {escape(result.reason)} -> {escape(str(runs / name))}")
     if result.status == "interrupted":
-        say(f"go on with: lesionseg train --name {name} --runs {escape(str(runs))} --resume")
+        say(f"go on with: lesionseg train --name {escape(name)} --runs {escape(str(runs))} --resume")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -113,9 +114,10 @@ def _train_variants(
     done, interrupted = [], False
     for variant, result in results.items():
         if isinstance(result, LesionsegError):
-            err.print(f"[bold red]Error[/bold red] {variant}: {escape(str(result))}", highlight=False, soft_wrap=True)
+            text = f"{one_line(variant)}: {result}"
+            err.print(f"[bold red]Error[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
             continue
-        say(f"{variant}: {result.status}: {result.reason}")
+        say(f"{escape(variant)}: {result.status}: {escape(result.reason)}")
         done.append(variant)
         interrupted = result.status == "interrupted"
     if interrupted:
@@ -123,7 +125,7 @@ def _train_variants(
         raise typer.Exit(INTERRUPTED)
     if done:
         where = f"--runs {escape(str(runs))} --output {escape(str(runs / f'report-{name}'))}"
-        say(f"compare them with: lesionseg report --compare {','.join(done)} {where}")
+        say(f"compare them with: lesionseg report --compare {escape(','.join(done))} {where}")
     if len(done) < len(results):
         raise typer.Exit(PARTIAL)
 

@@ -102,7 +102,8 @@ def download(
         return out.print(console.catalogue_table(catalogue.CATALOGUE))
     found = catalogue.find_dataset(name)
     folder, limit = output or Path("data") / found.name, round(max_gib * 2**30)
-    say(f"{escape(found.title)}\nlicence: {found.licence}\ncite: {escape(found.citation)}")
+    for line in (found.title, f"licence: {found.licence}", f"cite: {found.citation}"):
+        say(escape(line))
     with console.byte_counter(out) as progress:
         result = fetching.download(found, folder, offline=offline, max_bytes=limit, progress=progress)
     for file in result.files:

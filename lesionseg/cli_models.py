@@ -75,4 +75,4 @@ def export(
     checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "about": about}
     sides = None if size is None else (size, size)
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
-    say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {made.checked}")
+    say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {escape(str(made.checked))}")

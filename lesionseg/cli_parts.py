@@ -45,8 +45,8 @@ out, err = Console(quiet=not is_first_process()), Console(stderr=True)
 
 
 def say(line: str) -> None:
-    """Prints a line, which stays whole when the output is piped or the terminal is narrow."""
-    out.print(line, highlight=False, soft_wrap=True)
+    """Print one line of printable characters, which stays whole when the output is piped or the terminal is narrow."""
+    out.print(one_line(line), highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def telling(rest: str) -> Iterator[Callable[[str], None]]:
         yield tell
     finally:
         if count > _SHOWN:
-            err.print(f"{count - _SHOWN} more warnings{escape(rest)}", highlight=False, soft_wrap=True)
+            err.print(f"{count - _SHOWN} more warnings{escape(one_line(rest))}", highlight=False, soft_wrap=True)
 
 
 def names(values: list[str] | None) -> list[str] | None:

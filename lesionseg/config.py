@@ -8,10 +8,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.reading import parse_yaml, read_yaml
 
 __all__ = [
     "PRESETS",
@@ -32,6 +32,7 @@ STRIDE = 32
 """By how much the encoder shrinks a picture; the sides of its input are multiples of it."""
 WIDTHS = (0.35, 0.5, 0.75, 1.0)
 """Of the encoder: timm's mobilenetv2_035, _050, _075 and _100."""
+_SHOWN = 100
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -317,13 +318,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in deepcopy(source).items()}
     path = find_shipped(source, "configs", ".yaml")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}", fix="correct the file's syntax") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="pass a readable YAML file") from error
+    tree = read_yaml(path, error=ConfigError, fix="pass a readable YAML file")
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -337,10 +332,10 @@ def _lay_over(tree: dict[str, Any], word: str) -> str | None:
     if not equals or not all(parts):
         return f"{word!r} is not of the form key.subkey=value"
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        value = parse_yaml(text, "the value")
+    except LesionsegError as error:
         # YAML makes dates of words that look like one.
-        return f"{word!r}: the value is not valid YAML"
+        return f"{_shortened(word)!r}: {error.message}"
     # YAML 1.1 reads 1e-4 as a string; users mean the number, unless they quote it.
     if value == text.strip():
         value = _number(value)
@@ -352,6 +347,11 @@ def _lay_over(tree: dict[str, Any], word: str) -> str | None:
         node = child
     node[parts[-1]] = value
     return None
+
+
+def _shortened(word: str) -> str:
+    # A value may be megabytes long.
+    return word if len(word) <= _SHOWN else f"{word[:_SHOWN]}..."
 
 
 def _number(text: str) -> str | float:
@@ -377,7 +377,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{key}: required and not given"
     text = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {text[0].lower()}{text[1:]} (got {error['input']!r})"
+    return f"{key}: {text[0].lower()}{text[1:]} (got {_shortened(repr(error['input']))})"
 
 
 def _key_help(problems: list[str]) -> str:

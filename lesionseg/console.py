@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +25,7 @@ from rich.text import Text
 
 from lesionseg.cells import Cell, CellProgress, cell_console
 from lesionseg.shipped_models import INT8, WEIGHTS
+from lesionseg.tables import one_line
 from lesionseg.training.watch import is_first_process
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def counter(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
         TimeRemainingColumn(),
     )
     with _progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=None, visible=False)
+        task = progress.add_task(escape(one_line(what)), total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
@@ -96,7 +98,7 @@ def byte_counter(console: Console) -> Iterator[Callable[[str, int, int | None], 
 
         def on_bytes(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
+                tasks[name] = progress.add_task(one_line(name), total=total)
             progress.update(tasks[name], completed=done, total=total)
 
         yield on_bytes
@@ -114,8 +116,9 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    name = one_line(name)
     with _progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{name}: reading", total=None, numbers="", visible=False)
+        task = progress.add_task(f"{escape(name)}: reading", total=None, numbers="", visible=False)
         epochs, dice = 0, ""
 
         def on_decode(done: int, total: int) -> None:
@@ -126,7 +129,7 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
             epochs = now.epochs
             progress.update(
                 task,
-                description=f"{name}: epoch {now.epoch}/{now.epochs}",
+                description=f"{escape(name)}: epoch {now.epoch}/{now.epochs}",
                 completed=(now.epoch - 1) * now.steps + now.step,
                 total=now.epochs * now.steps,
                 numbers=f"loss {now.loss:.3f}{dice}  {now.images_per_second:.0f} images/s",
@@ -135,10 +138,10 @@ def training_bar(console: Console, name: str, on_start: Callable[[dict[str, Any]
         def on_epoch(row: Mapping[str, Any]) -> None:
             nonlocal dice
             dice = f"  Dice {row['val_dice']:.3f}"
-            console.print(epoch_line(name, row, epochs), highlight=False, soft_wrap=True)
+            console.print(epoch_line(name, row, epochs), highlight=False, soft_wrap=True, markup=False)
 
         def on_notice(notice: str) -> None:
-            console.print(f"{name}: {notice}", highlight=False, soft_wrap=True, markup=False)
+            console.print(one_line(f"{name}: {notice}"), highlight=False, soft_wrap=True, markup=False)
 
         yield Watcher(on_decode=on_decode, on_step=on_step, on_epoch=on_epoch, on_start=on_start, on_notice=on_notice)
 
@@ -201,7 +204,7 @@ def models_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
         scores: Mapping[str, Any] = facts["scores"] or {}
         means: Mapping[str, list[float]] = next(iter(scores["means"].values())) if scores else {}
         table.add_row(
-            Text(facts["name"], "bold"),
+            Text(one_line(facts["name"]), "bold"),
             _plain(str(facts["spec"]["name"])),
             f"{height} x {width}",
             f"{facts['cost']['parameters'] / 1e6:.1f} M",

@@ -20,7 +20,12 @@
 A bug raises anything else and keeps its traceback.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from lesionseg.tables import one_line
 
 __all__ = [
     "ComparisonError",
@@ -43,6 +48,9 @@ __all__ = [
 class LesionsegError(Exception):
     """Bad input, told once and completely.
 
+    Each part is shown as one line of printable characters: a file name holds no line break or control character of its
+    own that could steer the terminal or look like a part of the message.
+
     Args:
         message: what is wrong, naming the file or key, in one sentence without a full stop.
         problems: every offender, one line each; never only the first.
@@ -50,14 +58,18 @@ class LesionsegError(Exception):
     """
 
     def __init__(self, message: str, *, problems: Iterable[str] = (), fix: str = "") -> None:
-        self.message = message
-        self.problems = tuple(problems)
-        self.fix = fix
-        lines = [message + (":" if self.problems else "")]
+        self.message = one_line(message)
+        self.problems = tuple(one_line(problem) for problem in problems)
+        self.fix = one_line(fix)
+        lines = [self.message + (":" if self.problems else "")]
         lines += [f"  - {problem}" for problem in self.problems]
-        if fix:
-            lines.append(f"Fix: {fix}")
+        if self.fix:
+            lines.append(f"Fix: {self.fix}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Callable[[str], LesionsegError], tuple[str]]:
+        # Made anew of its parts: the whole text would be taken for one line.
+        return partial(type(self), problems=self.problems, fix=self.fix), (self.message,)
 
 
 class ConfigError(LesionsegError):

@@ -170,6 +170,8 @@ def test_a_config_is_frozen() -> None:
         ("=3", "'=3' is not of the form key.subkey=value"),
         ("loop..epochs=3", "is not of the form key.subkey=value"),
         ("loop.epochs=[1", "'loop.epochs=[1': the value is not valid YAML"),
+        ("loop.stop_at={val_dice: 0.9, val_dice: 0.8}", "the key 'val_dice' is given twice"),
+        ("loop.epochs=" + "[" * 3000, "nested more than 50 levels deep"),
         ("data.manifest.x=1", "data.manifest.x=1': manifest holds a value, not a section"),
     ],
 )
@@ -210,11 +212,23 @@ def test_a_yaml_file_with_an_empty_section(tmp_path: Path) -> None:
     assert load_config(str(path)).optim == load_config(GIVEN).optim
 
 
+def _aliases(levels: int) -> bytes:
+    """A few hundred bytes that stand for 9 ** levels values."""
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"data: [", "is not valid YAML"),
-        (b"\xff\xfe\x00", "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not UTF-16 text"),
+        (b"\x80", "is not UTF-8 text"),
+        (b"data: {manifest: a}\nloop: {epochs: 1}\ndata: {manifest: b}\n", "the key 'data' is given twice"),
+        (b"data: " + b"[" * 20000, "nested more than 50 levels deep"),
+        (_aliases(9), "values once its aliases are expanded"),
+        (b"x" * (2**20 + 1), "is larger than"),
         (b"- a\n- b\n", "holds no mapping"),
         (b"just words", "holds no mapping"),
         (b"", "cannot be used as a config"),

@@ -91,3 +91,14 @@ def test_the_catalogue_tells_sizes_as_far_as_they_are_known() -> None:
         (line,) = [line for line in lines if line.startswith(name)]
         assert size in line
         assert "CC0-1.0" in line
+
+
+def test_what_a_run_is_called_cannot_steer_the_terminal() -> None:
+    console = Console(file=io.StringIO(), width=150)
+    name = "[red]a\x1b]0;x\x07\nFix: run this"
+    with training_bar(console, name, lambda info: None) as watcher, counter(console, name) as progress:
+        progress(1, 2)
+        watcher.on_notice("less memory\x1b[1m\n")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert r"[red]a\x1b]0;x\x07\nFix: run this: less memory\x1b[1m\n" in text
+    assert "\x07" not in text

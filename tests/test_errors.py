@@ -57,3 +57,11 @@ def test_it_survives_the_way_back_from_a_worker_process(kind: type[LesionsegErro
     assert type(again) is kind
     assert str(again) == str(error)
     assert (again.message, again.problems, again.fix) == (error.message, error.problems, error.fix)
+
+
+def test_names_from_outside_stay_text_on_one_line() -> None:
+    name = "a\nFix: run this\x1b[31m\x07\u202e[bold].jpg"
+    shown = r"a\nFix: run this\x1b[31m\x07\u202e[bold].jpg"
+    error = LesionsegError(f"{name} is bad", problems=[name, "one"], fix=f"remove {name}")
+    assert str(error) == f"{shown} is bad:\n  - {shown}\n  - one\nFix: remove {shown}"
+    assert str(LesionsegError(str(error.message))) == error.message

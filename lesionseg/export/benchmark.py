@@ -28,7 +28,7 @@ from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPre
 from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import INT8, find_model, is_bundle
-from lesionseg.tables import encode_table
+from lesionseg.tables import encode_table, one_line
 
 __all__ = ["COLUMNS", "Benchmark", "benchmark"]
 
@@ -209,7 +209,7 @@ def _time(paths: Sequence[Path], models: Sequence[Predictor], threads: int, roun
 
 def _markdown(rows: Sequence[Row]) -> str:
     def cell(value: object) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", " ")
+        return f"{value:.4g}" if isinstance(value, float) else one_line(str(value)).replace("|", " ")
 
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += ["| " + " | ".join(cell(row.get(name, "")) for name in COLUMNS) + " |" for row in rows]

@@ -17,6 +17,7 @@ from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_int8
 from lesionseg.io.writing import write_atomic
 from lesionseg.shipped_models import is_bundle, open_bundle
+from lesionseg.tables import one_line
 
 __all__ = ["Checked", "describe", "write_card"]
 
@@ -120,7 +121,7 @@ def write_card(path: Path, info: ExportInfo, checked: Checked) -> Path:
     values["bytes"] = str(path.stat().st_size)
     values["checked"] = str(checked)
     lines = [f"# {path.name}", "", RESEARCH_USE, "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {text.replace('|', ' ')} |" for key, text in values.items()]
+    lines += [f"| {key} | {one_line(text).replace('|', ' ')} |" for key, text in values.items()]
     card = path.with_name(f"{path.name}.md")
     write_atomic(card, ("\n".join(lines) + "\n").encode())
     return card

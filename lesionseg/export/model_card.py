@@ -13,6 +13,7 @@ from lesionseg import RESEARCH_USE
 from lesionseg.evaluation.cards import LIMITS, USE
 from lesionseg.evaluation.subgroups import FEW, SKIN_TONES
 from lesionseg.export.measured import measured_sections, speed, table
+from lesionseg.tables import one_line
 
 __all__ = ["ABOUT", "interval", "model_card", "skin_tones"]
 
@@ -54,7 +55,8 @@ def model_card(facts: Facts) -> str:
     lines = [f"# {facts['name']}", "", f"**{RESEARCH_USE}**"]
     for title, content in sections:
         lines += ["", f"## {title}", "", *content]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    # A bundle of somebody else's may hold any text.
+    return "\n".join(one_line(line).rstrip() for line in lines) + "\n"
 
 
 def _about(facts: Facts, key: str, otherwise: str = _UNTOLD) -> str:

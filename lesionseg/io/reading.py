@@ -210,7 +210,8 @@ def parse_yaml(text: str, where: str, *, error: type[LesionsegError] = DataError
         value = yaml.load(text, _BoundedLoader)  # noqa: S506
         count = _expanded_size(value, {}, set())
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise error(f"{where} is not valid YAML: {problem}", fix="correct it") from problem
+        reason = " ".join(str(problem).split())
+        raise error(f"{where} is not valid YAML: {reason}", fix="correct the file's syntax") from problem
     if count > MAX_VALUES:
         raise error(
             f"{where} holds more than {MAX_VALUES:,} values once its aliases are expanded",
