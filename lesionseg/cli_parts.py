@@ -21,6 +21,7 @@ __all__ = [
     "MODEL_HELP",
     "PARTIAL",
     "ManifestOption",
+    "Overwrite",
     "Root",
     "err",
     "example",
@@ -37,6 +38,9 @@ MODEL_HELP = "A model that ships ('lesionseg models'), a run folder, or an expor
 
 ManifestOption = Annotated[str | None, typer.Option(help="Manifest CSV or shipped name; by default the run's own.")]
 Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's relative paths start from.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that lesionseg did not write, or that were changed since.")
+]
 
 _SHOWN = 20
 

@@ -98,9 +98,39 @@ def test_a_failed_write_leaves_the_older_file_own(tmp_path: Path) -> None:
 
 def test_the_record_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "_COMPACT_BYTES", 2000)
+    monkeypatch.setattr(ownership, "_RECENT", 4)
     for number in range(100):
         write_output(tmp_path / "a", b"%d" % number)
         write_output(tmp_path / f"gone{number}", b"")
         (tmp_path / f"gone{number}").unlink()
-    assert (tmp_path / RECORD).stat().st_size < 12_000
+    assert (tmp_path / RECORD).stat().st_size < 15_000
     assert is_own(tmp_path / "a")
+
+
+def test_a_record_of_many_files_is_compacted_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_COMPACT_BYTES", 1000)
+    compacted = []
+    compact = ownership._compact
+    monkeypatch.setattr(ownership, "_compact", lambda record: [compacted.append(record), compact(record)])
+    for number in range(200):
+        write_output(tmp_path / f"{number}", b"x")
+    assert len(compacted) < 6
+    assert all(is_own(tmp_path / f"{number}") for number in range(200))
+
+
+def test_outputs_that_would_replace_each_other(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="replace each other") as caught:
+        check_outputs([tmp_path / "m.root", tmp_path / "x" / ".." / "M.root", tmp_path / RECORD], overwrite=True)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="not a folder") as caught:
+        check_outputs([tmp_path / "file" / "a" / "b.csv", tmp_path / "new" / "c.csv"], overwrite=True)
+    assert caught.value.problems == (str(tmp_path / "file"),)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="too long"):
+        check_outputs([tmp_path / ("a" * 300)])

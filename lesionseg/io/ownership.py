@@ -7,23 +7,26 @@ user's and is replaced only with ``--overwrite``. Masks of ``predict`` are recor
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lesionseg.errors import LesionsegError, OutputError
 from lesionseg.io.reading import read_text
 from lesionseg.io.writing import write_atomic
 
-__all__ = ["RECORD", "check_outputs", "is_own", "remove_own", "write_output"]
+__all__ = ["RECORD", "check_outputs", "is_own", "record_outputs", "remove_own", "write_output"]
 
 RECORD = ".lesionseg-outputs.jsonl"
 """Name of the record of written files, in the folder of the files."""
 
 _COMPACT_BYTES = 2**20
+_RECENT = 256
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,9 +39,12 @@ def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overw
         overwrite: replace files of other origin.
 
     Raises:
-        OutputError: listing every output that is an input, a folder, or a file that lesionseg did not write or that was
-            changed since.
+        OutputError: listing every output that is an input, another output, a folder, below a file, or a file that
+            lesionseg did not write or that was changed since.
     """
+    outputs = list(outputs)
+    _refuse_collisions(outputs)
+    _refuse_files_as_folders(outputs)
     # Nothing is compared with the inputs, which may be many, unless an output exists.
     existing = {path: status for path in dict.fromkeys(outputs) if (status := _status(path)) is not None}
     if not existing:
@@ -67,10 +73,40 @@ def check_outputs(outputs: Iterable[Path], *, inputs: Iterable[Path] = (), overw
         )
 
 
+def _refuse_collisions(outputs: Sequence[Path]) -> None:
+    # Neither case nor the Unicode form of a name counts on every file system.
+    seen: dict[str, Path] = {}
+    problems = []
+    for path in outputs:
+        key = unicodedata.normalize("NFC", os.path.abspath(path)).casefold()  # noqa: PTH100 - resolve() is slow
+        if key in seen:
+            problems.append(f"{path} and {seen[key]}")
+        seen[key] = path
+    problems += [f"{path} and the record of written files" for path in outputs if path.name == RECORD]
+    if problems:
+        raise OutputError("these outputs would replace each other", problems=problems, fix="choose another --output")
+
+
+def _refuse_files_as_folders(outputs: Iterable[Path]) -> None:
+    files = []
+    for folder in dict.fromkeys(path.parent for path in outputs):
+        nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+        if nearest is not None and not nearest.is_dir():
+            files.append(nearest)
+    if files:
+        raise OutputError(
+            "an output would be inside of what is a file, not a folder",
+            problems=map(str, dict.fromkeys(files)),
+            fix="choose another --output",
+        )
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{path.name} is too long for a file's name", fix="choose another --output") from error
         # A link to nothing is a file of the user's too.
         return path.lstat() if path.is_symlink() else None
 
@@ -112,7 +148,7 @@ def write_output(path: Path, data: bytes | Iterable[bytes]) -> None:
             yield piece
 
     # Recorded first: killed between the two, the older file is still known by its earlier line.
-    write_atomic(path, pieces(), before_replace=lambda: _append(path, digest.hexdigest()))
+    write_atomic(path, pieces(), before_replace=lambda: record_outputs(path.parent, {path.name: digest.hexdigest()}))
 
 
 def remove_own(path: Path) -> bool:
@@ -132,25 +168,39 @@ def remove_own(path: Path) -> bool:
     return True
 
 
-def _append(path: Path, sha256: str) -> None:
-    record = path.parent / RECORD
-    if record.is_file() and record.stat().st_size > _COMPACT_BYTES:
+def record_outputs(folder: Path, sha256: Mapping[str, str]) -> None:
+    """Record files of a folder as lesionseg's own, for writers that cannot go through ``write_output``.
+
+    Args:
+        folder: an existing folder.
+        sha256: file name -> hex digest of its bytes.
+
+    Raises:
+        OSError: the record cannot be written.
+    """
+    record = folder / RECORD
+    text = "".join(json.dumps({"file": name, "sha256": digest}) + "\n" for name, digest in sha256.items())
+    size = record.stat().st_size if record.is_file() else 0
+    # Each time that the size doubles, so that a record of many files is not compacted for every one of them.
+    if ((size + len(text)) // _COMPACT_BYTES).bit_length() > (size // _COMPACT_BYTES).bit_length():
         _compact(record)
-    line = json.dumps({"file": path.name, "sha256": sha256}) + "\n"
     # One write at the end of the file: commands that write to one folder at a time lose no line of each other's.
     handle = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        os.write(handle, line.encode())
+        os.write(handle, text.encode())
     finally:
         os.close(handle)
 
 
 def _compact(record: Path) -> None:
     hashes = _read_record(record.parent)
+    # What other threads and commands have recorded last may not have its name yet.
+    names = list(hashes)
+    kept = {name for name in names[:-_RECENT] if os.path.lexists(record.parent / name)} | set(names[-_RECENT:])
     lines = [
         json.dumps({"file": name, "sha256": sha256}) + "\n"
         for name, values in hashes.items()
-        if os.path.lexists(record.parent / name)
+        if name in kept
         for sha256 in sorted(values)
     ]
     write_atomic(record, "".join(lines).encode())
@@ -174,5 +224,7 @@ def _read_record(folder: Path) -> dict[str, set[str]]:
             and isinstance(entry.get("file"), str)
             and _SHA256.fullmatch(str(entry.get("sha256")))
         ):
-            found.setdefault(entry["file"], set()).add(entry["sha256"])
+            # The last written come last.
+            known = found.pop(entry["file"], set())
+            found[entry["file"]] = {*known, entry["sha256"]}
     return found

@@ -1,0 +1,34 @@
+"""One rule for the names of runs."""
+
+import pytest
+
+from lesionseg.errors import RunError
+from lesionseg.io.names import joined_name, require_run_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../up", "a/b", "/abs", "a\\b", "C:x", "a.", "a ", " a", ".hidden", "-x", "=1", "a,b", "a\nb"),
+        *("a\x00", "a\x7f", "a\u202eb", "con", "NUL", "con.txt", "Com1", "lpt9.x.y", "aux .txt", "a" * 101, "é" * 101),
+        *("漢" * 90, "a*b", "a?b", 'a"b', "a<b", "a|b", "a\ud800"),
+    ],
+)
+def test_what_cannot_be_a_name(name: str) -> None:
+    with pytest.raises(RunError, match="cannot be a run's name"):
+        require_run_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["run", "frozen-loss=dice", "v1.2", "a b", "Läsion_3", "_x", "console", "com10", "a" * 100, "base.onnx"]
+)
+def test_what_can_be_a_name(name: str) -> None:
+    require_run_name(name)
+
+
+def test_joined_names() -> None:
+    assert joined_name("report", ["a", "runs/b", "/x/c.onnx", "d\\e"]) == "report-a-b-c.onnx-e"
+    long = [joined_name("report", [f"{'n' * 90}-{letter}", "m" * 100, tail]) for letter in "ab" for tail in "xy"]
+    assert len(set(long)) == 4
+    assert max(map(len, long)) <= 200
+    assert joined_name("report", ["a\nb", ".."]) == "report-a_b-"
