@@ -36,7 +36,7 @@ def evaluate(
 ) -> RunResult:
     """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
 
-    Another tool's predictions are not scored anew: their scores are read.
+    Another tool's predictions are not scored anew: their scores are read, and nothing that would change them is taken.
 
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
@@ -52,9 +52,42 @@ def evaluate(
         warn: told where the training photos are not there to compare with.
 
     Raises:
+        ConfigError: a manifest, a root or the model's size is asked for of another tool's predictions.
         DataError: listing every photo that has the very pixels of a training photo.
         LesionsegError: as the run and the data give cause.
     """
+    asked: dict[str, Any] = {"manifest": manifest, "root": root, "at_model_size": at_model_size}
+    _refuse_for_outside(as_path(run), [name for name, value in asked.items() if value])
+    return _scored(run, split=split, scores_in=scores_in, progress=progress, warn=warn, **asked)
+
+
+def _refuse_for_outside(run: Path, asked: Sequence[str]) -> None:
+    """Refuse what cannot be applied to the scores of another tool's predictions."""
+    from lesionseg.errors import ConfigError
+    from lesionseg.evaluation.runs import is_trained, load_info
+
+    model = find_model(run)
+    if asked and is_run(model) and not is_trained(load_info(model)):
+        raise ConfigError(
+            f"{run} holds another tool's predictions, which are scored once, when they are given",
+            problems=[f"{name}: has no effect on scores that exist" for name in asked],
+            fix="leave these out to read the scores, or score the predictions again with "
+            "'lesionseg evaluate --predictions DIR'",
+        )
+
+
+def _scored(
+    run: AnyPath,
+    *,
+    manifest: AnyPath | None,
+    root: AnyPath | None,
+    split: str,
+    at_model_size: bool,
+    scores_in: AnyPath,
+    progress: Progress,
+    warn: Warn,
+) -> RunResult:
+    """Return a run with its scores, as ``evaluate`` does; of another tool's predictions, the scores that exist."""
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
 
     model = find_model(run)
@@ -293,8 +326,7 @@ def compare(
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
     more["scores_in"] = scores_in
     results = [
-        evaluate(run, **more, progress=progress, warn=warn)
-        for run in ([runs] if isinstance(runs, str | Path) else runs)
+        _scored(run, **more, progress=progress, warn=warn) for run in ([runs] if isinstance(runs, str | Path) else runs)
     ]
     cases = _pictured_cases(results, manifest, root, split)
     return results, write_report(results, {case.case_id: case for case in cases}, as_path(output), formats=wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from lesionseg import RESEARCH_USE
 from lesionseg.cli_app import EPILOG, app_page
 from lesionseg.cli_data import data
 from lesionseg.cli_models import EXPORTS, MODELS, export, models
+from lesionseg.cli_options import Commands
 from lesionseg.cli_parts import (
     BAD_INPUT,
     INTERRUPTED,
@@ -33,7 +33,7 @@ from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.errors import ConfigError, LesionsegError
 from lesionseg.tables import one_line
 
-app = typer.Typer(
+app = Commands(
     help=f"Finds the lesion in dermoscopy photos with a MobileNetV2 U-Net. [bold]{RESEARCH_USE}[/bold]",
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -186,11 +186,6 @@ def evaluate(
     from lesionseg.evaluation.report import render_terminal
 
     _require_one_source(model, predictions)
-    if predictions:
-        _refuse_others("--model", {"--at-model-size": at_model_size})
-    else:
-        others = {"--masks": masks, "--images": images, "--probabilities": probabilities, "--name": name}
-        _refuse_others("--predictions", others)
     run = Path(model) if model else runs / (name or Path(predictions or ".").resolve().name)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split}
     with telling("") as warn, console.counter(out, f"{run.name}: scoring") as progress:
@@ -212,12 +207,6 @@ def _require_one_source(model: str | None, predictions: Path | None) -> None:
                 "masks: lesionseg evaluate --predictions DIR --masks DIR --name NAME",
             ],
         )
-
-
-def _refuse_others(owner: str, options: Mapping[str, object]) -> None:
-    """Makes sure that nothing was asked for that would be passed over."""
-    if given := [option for option, value in options.items() if value]:
-        raise ConfigError(f"{', '.join(given)}: only with {owner}", fix="leave it out, or say what is to be scored")
 
 
 @app.command(

@@ -10,12 +10,13 @@ import typer
 from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
+from lesionseg.cli_options import Commands
 from lesionseg.cli_parts import PARTIAL, Root, example, out, say, telling
 from lesionseg.errors import ConfigError
 
 __all__ = ["data"]
 
-data = typer.Typer(
+data = Commands(
     help=f"Download, pair, check, split and generate data sets. {RESEARCH_USE}",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -146,7 +146,7 @@ def predict(
     options = PredictOptions(threshold, formats, overlays, save_probabilities, bits, measuring)
     refine = Refinement(tile, flips=tta, largest=largest, holes=holes)
     part = _part(num_parts, part_id)
-    _require_engine(engine, part, address, source, output or "")
+    _require_engine(engine, source, output or "")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with console.counter(out, "predicting") as progress:
@@ -167,21 +167,14 @@ def predict(
 
 
 def _part(count: int | None, number: int | None) -> Part | None:
-    if count is None and number is None:
-        return None
     if count is None or number is None:
-        raise ConfigError("a part needs both its number and how many there are", fix="pass --num-parts and --part-id")
+        return None
     from lesionseg.inference.journal import Part
 
     return Part(number, count)
 
 
-def _require_engine(engine: Engine, part: Part | None, address: str | None, *places: str) -> None:
-    """Raises ConfigError, listing what does not go with the engine."""
-    if engine == Engine.RAY:
-        problems = ["--num-parts: Ray shares the photos by itself"] if part else []
-    else:
-        problems = [f"{place}: an address needs --engine ray" for place in places if "://" in place]
-        problems += ["--address: it needs --engine ray"] if address else []
-    if problems:
-        raise ConfigError("these options do not go together", problems=problems, fix="leave one of them out")
+def _require_engine(engine: Engine, *places: str) -> None:
+    """Raises ConfigError, listing the addresses that only another engine reads or writes."""
+    if engine != Engine.RAY and (problems := [place for place in places if "://" in place]):
+        raise ConfigError("addresses need --engine ray", problems=problems, fix="add it, or name folders")

@@ -98,7 +98,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["evaluate", "--predictions", "y"], "scored against true masks"),
         (["evaluate", "--predictions", "y", "--masks", "m", "--at-model-size"], "--at-model-size: only with --model"),
         (["evaluate", "--model", "x", "--masks", "m", "--name", "n"], "--masks, --name: only with --predictions"),
-        (["evaluate", "--model", "x", "--probabilities", "--images", "i"], "--images, --probabilities: only with"),
+        (["evaluate", "--model", "x", "--probabilities", "--images", "i"], "--probabilities, --images: only with"),
         (["report", "--compare", "x", "--format", "docx"], "no report format docx"),
     ],
 )

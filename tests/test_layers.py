@@ -27,7 +27,7 @@ FLOORS = (
     # What people see while work goes on.
     ("console",),
     ("api", "api_data", "api_parts", "api_scoring"),
-    ("cli_parts",),
+    ("cli_options", "cli_parts"),
     ("demo", "cli_data", "cli_app", "cli_models", "cli_predict"),
     ("cli", "__main__"),
 )
