@@ -1,23 +1,32 @@
 """Decoding once, the cache, the order of items, and worker processes."""
 
+import multiprocessing
 import os
+import pickle
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from lesionseg.config import DataConfig
 from lesionseg.data import loader
 from lesionseg.data.images import decode_photo, read_image, read_mask, resize_mask, resize_photo
 from lesionseg.data.loader import EpochSampler, PairDataset, decode_pairs, make_loader, read_pair
 from lesionseg.data.transforms import Augmentation, augmentation
+from lesionseg.data.workers import starting_workers
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.records import Case
 
@@ -309,9 +318,11 @@ def test_the_batch_size_does_not_change_the_order() -> None:
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
-def batches_of(dataset: PairDataset, workers: int) -> list[dict[str, torch.Tensor]]:
+def batches_of(dataset: PairDataset, workers: int, method: str = "fork") -> list[dict[str, torch.Tensor]]:
     sampler = EpochSampler(len(dataset), 4, 11)
     batches = make_loader(dataset, sampler, workers)
+    if workers:
+        batches.multiprocessing_context = method
     found = []
     for epoch, start in ((0, 0), (1, 2), (2, 0)):
         sampler.epoch, sampler.start = epoch, start
@@ -334,3 +345,114 @@ def test_worker_processes_change_nothing(make: Make, tmp_path: Path) -> None:
     plain = batches_of(PairDataset(*arrays), 0)
     assert any(not torch.equal(one["image"], other["image"]) for one, other in zip(alone, plain, strict=True))
     assert all(torch.equal(one["index"], other["index"]) for one, other in zip(alone, plain, strict=True))
+
+
+EVERYTHING = DataConfig(
+    manifest="x",
+    image_size=32,
+    **dict.fromkeys(("flip", "rotate90", "scale", "brightness", "colour", "contrast", "illumination", "blur"), 0.5),
+    **dict.fromkeys(("noise", "melanin", "haze", "hair", "artefacts", "cutout", "lens"), 0.5),
+    rotate=20,
+    shift=0.1,
+    distance=2,
+    jpeg=50,
+)
+
+
+def test_everything_that_a_worker_gets_can_be_pickled(make: Make, tmp_path: Path) -> None:
+    arrays = decode_pairs([make(f"c{seed}", seed) for seed in range(3)], 32, 32, cache=tmp_path / "cache")
+    dataset = PairDataset(*arrays, augmentation(EVERYTHING, 11))
+    data = pickle.dumps(dataset)
+    assert dataset.photos.tobytes() not in data
+    copy: PairDataset = pickle.loads(data)  # noqa: S301 - made here
+    assert isinstance(copy.photos, np.memmap)
+    for item in ((0, 0), (3, 2), (5, 1)):
+        one, other = dataset[item], copy[item]
+        assert all(torch.equal(one[name], other[name]) for name in ("image", "mask", "index"))
+    part: PairDataset = pickle.loads(pickle.dumps(PairDataset(arrays[0][1:], arrays[1][1:])))  # noqa: S301
+    assert np.array_equal(part.photos, arrays[0][1:])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_every_way_to_start_workers_gives_the_same_bits(make: Make, method: str) -> None:
+    arrays = decode_pairs([make(f"c{seed}", seed) for seed in range(6)], 32, 32)
+    dataset = PairDataset(*arrays, augmentation(EVERYTHING, 11))
+    alone, helped = batches_of(dataset, 0), batches_of(dataset, 1, method)
+    assert len(alone) == len(helped)
+    for one, other in zip(alone, helped, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Slow(PairDataset):
+    """Serves a batch in a tenth of a second."""
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, torch.Tensor]:
+        time.sleep(0.02)
+        return super().__getitem__(item)
+
+
+def slow_loader(workers: int = 2) -> DataLoader[dict[str, torch.Tensor]]:
+    dataset = Slow(np.zeros((60, 8, 8, 3), np.uint8), np.zeros((60, 1, 8, 8), np.uint8))
+    return make_loader(dataset, EpochSampler(60, 4), workers)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to processes")
+def test_workers_leave_signals_to_the_training() -> None:
+    served = 0
+    for _ in slow_loader():
+        served += 1
+        if served == 2:
+            for child in multiprocessing.active_children():
+                assert child.pid is not None
+                for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    os.kill(child.pid, kind)
+    assert served == 15
+
+
+def test_signals_that_arrive_while_workers_start_are_not_lost() -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with starting_workers():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert received == []
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+ORPHANS = """
+import multiprocessing, sys, time
+from test_loader import slow_loader
+batches = iter(slow_loader())
+next(batches)
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+{rest}
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rest", ["time.sleep(600)", "raise SystemExit('a bug')"], ids=["killed", "ended"])
+def test_workers_end_with_the_training(rest: str) -> None:
+    command = [sys.executable, "-c", ORPHANS.format(rest=rest)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as done:
+        assert done.stdout is not None
+        workers = [int(word) for word in done.stdout.readline().split()]
+        assert len(workers) == 2
+        if "sleep" in rest:
+            done.kill()
+        assert done.wait(20)
+    deadline = time.monotonic() + 3
+    while any(is_running(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [worker for worker in workers if is_running(worker)] == []
+
+
+def is_running(process: int) -> bool:
+    try:
+        # Whoever adopts an orphan may leave it as a zombie.
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

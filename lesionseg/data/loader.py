@@ -7,7 +7,9 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from lesionseg.data.images import decode_photo, fit_photo, read_bytes
 from lesionseg.data.labels import BINARY, Labels
 from lesionseg.data.transforms import Augmentation
+from lesionseg.data.workers import begin_worker, starting_workers
 from lesionseg.errors import DataError, ImageError, OutputError
 from lesionseg.records import Case, Pair
 
@@ -158,6 +161,13 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.photos)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker maps the cache's files as this process does, rather than receive all of their bytes.
+        return self.__dict__ | {"photos": _portable(self.photos), "masks": _portable(self.masks)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {name: _mapped(state[name]) for name in ("photos", "masks")})
+
     def __getitem__(self, item: _Item) -> dict[str, torch.Tensor]:
         epoch, index = item
         # Copies: torch wants to write to its arrays, and a memory-mapped cache is read-only.
@@ -167,6 +177,17 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         else:
             tensors = self.augment(image, mask, epoch, index)
         return tensors | {"index": torch.tensor(index)}
+
+
+def _portable(array: NDArray[np.uint8]) -> NDArray[np.uint8] | Path:
+    """The file of an array that maps all of one; other arrays as they are."""
+    # A part of a mapped array has that one as its base.
+    base, filename = (getattr(array, name, None) for name in ("base", "filename"))
+    return filename if isinstance(base, mmap) and isinstance(filename, Path) else array
+
+
+def _mapped(array: NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
+    return np.load(array, mmap_mode="r") if isinstance(array, Path) else array
 
 
 class EpochSampler(Sampler[list[_Item]]):
@@ -194,13 +215,20 @@ class EpochSampler(Sampler[list[_Item]]):
             yield [(self.epoch, int(index)) for index in part]
 
 
+class _Loader(DataLoader[dict[str, torch.Tensor]]):
+    def __iter__(self) -> Any:
+        with starting_workers():
+            return super().__iter__()
+
+
 def make_loader(dataset: PairDataset, sampler: EpochSampler, workers: int) -> DataLoader[dict[str, torch.Tensor]]:
     """A loader over a sampler's batches, with its workers kept alive from epoch to epoch."""
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_collate,
+        worker_init_fn=begin_worker,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )

@@ -176,6 +176,11 @@ def _round(photo: RgbImage, mask: BoolMask, rng: np.random.Generator) -> tuple[R
     return through_lens(photo, mask, rng.uniform(0.4, 0.6), centre, int(rng.integers(0, 30)))
 
 
+def _whole_levels(image: Any) -> Any:
+    # A named function: worker processes that are spawned get their transforms pickled.
+    return image.clip(0, 255).round()
+
+
 def _in_linear_light(image: Any, draw: Callable[[Field], Field]) -> NDArray[np.uint8]:
     photo = np.asarray(image, np.float32).transpose(1, 2, 0) / np.float32(255)
     # Squaring is close enough to linear light for what is drawn.
@@ -194,7 +199,7 @@ def augmentation(config: DataConfig, seed: int) -> Augmentation | None:
     if not steps:
         return None
     # MONAI's dropout, affine and intensity transforms compute in float.
-    steps += [mt.Lambdad("image", lambda image: image.clip(0, 255).round()), mt.CastToTyped(_KEYS, np.uint8)]
+    steps += [mt.Lambdad("image", _whole_levels), mt.CastToTyped(_KEYS, np.uint8)]
     return Augmentation(steps, seed)
 
 
