@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,9 @@ def pair(
     test_masks: AnyPath | None = None,
     labels: Sequence[AnyPath] = (),
     groups: AnyPath | None = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
     warn: Warn = ignore,
 ) -> Manifest:
     """Pairs photos and masks by id and writes a manifest.
@@ -39,15 +42,18 @@ def pair(
         images, masks: folders of the train split.
         output: the CSV to write.
         test_images, test_masks: folders of the test split.
-        labels: CSVs with case id and diagnosis.
-        groups: a CSV with case id and group (patient, lesion).
+        labels: CSVs with an id and a diagnosis per image, in columns found by name; one-hot columns, as in ISIC 2018,
+            count as one.
+        groups: a CSV with an id and a group (patient, lesion) per image.
+        id_column, label_column, group_column: the columns of these tables, where their names leave it open.
         warn: told of each line of ``<stem>.warnings.txt``.
 
     Raises:
         PairingError: listing every photo without mask, duplicate, unreadable file and size mismatch.
     """
+    from lesionseg.data.label_tables import merge_labels, read_groups, read_labels
     from lesionseg.data.manifest import read_manifest, write_manifest
-    from lesionseg.data.pairing import Folders, pair_folders, read_labels
+    from lesionseg.data.pairing import Folders, pair_folders
     from lesionseg.errors import ConfigError
     from lesionseg.tables import one_line
 
@@ -59,9 +65,17 @@ def pair(
         folders.append(Folders("test", tests["images"], tests["masks"]))
     # A single path is a sequence too, of letters.
     files = [labels] if isinstance(labels, str | Path) else labels
-    diagnoses = _agreed(as_path(path) for path in files)
+    tables = [(path, read_labels(path, id_column=id_column, label_column=label_column)) for path in map(as_path, files)]
+    diagnoses = merge_labels(tables)
+    _require_tables(
+        **{
+            "label_column without labels": label_column and not tables,
+            "group_column without groups": group_column and not groups,
+            "id_column without labels or groups": id_column and not (tables or groups),
+        }
+    )
     told: list[str] = []
-    group_of = read_labels(as_path(groups), diagnoses=False) if groups else None
+    group_of = read_groups(as_path(groups), id_column=id_column, group_column=group_column) if groups else None
     manifest = as_path(output)
     try:
         cases = pair_folders(folders, labels=diagnoses, groups=group_of, warn=lambda line: told.append(one_line(line)))
@@ -73,20 +87,12 @@ def pair(
     return read_manifest(manifest, root)
 
 
-def _agreed(files: Iterable[Path]) -> dict[str, str]:
-    """The diagnoses of all files; one that two of them tell differently is refused."""
-    from lesionseg.data.pairing import read_labels
-    from lesionseg.errors import DataError
+def _require_tables(**without: object) -> None:
+    """Refuse columns of tables that are not given."""
+    from lesionseg.errors import ConfigError
 
-    found: dict[str, str] = {}
-    problems = []
-    for path in files:
-        for case_id, label in read_labels(path).items():
-            if found.setdefault(case_id, label) != label:
-                problems.append(f"{case_id}: {label} in {path}, {found[case_id]} before")
-    if problems:
-        raise DataError("the label files contradict each other", problems=problems, fix="correct these rows")
-    return found
+    if odd := [text for text, is_so in without.items() if is_so]:
+        raise ConfigError("columns are named of tables that are not given", problems=odd, fix="give the table as well")
 
 
 def _record(warnings: Sequence[str], path: Path) -> None:

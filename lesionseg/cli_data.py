@@ -36,8 +36,11 @@ def pair(
     output: Annotated[Path, typer.Option(help="The manifest CSV to write.")],
     test_images: Annotated[Path | None, typer.Option(help="Folder with the test photos.")] = None,
     test_masks: Annotated[Path | None, typer.Option(help="Folder with their masks.")] = None,
-    labels: Annotated[list[Path] | None, typer.Option(help="CSV of case id and diagnosis; repeatable.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV of case id and patient or lesion.")] = None,
+    labels: Annotated[list[Path] | None, typer.Option(help="CSV of image id and diagnosis; repeatable.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV of image id and patient or lesion.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of these CSVs with the image id.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of --labels with the diagnosis.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column of --groups with the patient or lesion.")] = None,
 ) -> None:
     """Match photos with masks by id and write a manifest; every mismatch is listed, none is guessed."""
     from lesionseg import api
@@ -51,6 +54,9 @@ def pair(
             test_masks=test_masks,
             labels=labels or (),
             groups=groups,
+            id_column=id_column,
+            label_column=label_column,
+            group_column=group_column,
             warn=warn,
         )
     counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}

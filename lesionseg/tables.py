@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["delimiter_of", "encode_table", "one_line", "safe_cell"]
 
+# Of those that come equally often, the first one counts.
+_DELIMITERS = (",", ";", "\t")
+
 
 def safe_cell(value: object) -> str:
     """A table cell that no spreadsheet takes for a formula and that can be written as UTF-8; stable when repeated."""
@@ -37,9 +40,11 @@ def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *
 
 
 def delimiter_of(text: str) -> str:
-    """What parts the cells of a CSV: a comma, or the semicolon of spreadsheets where the comma is a decimal sign."""
-    first = text.lstrip("\r\n").splitlines()[:1]
-    return ";" if first and first[0].count(";") > first[0].count(",") else ","
+    """What separates the cells of a CSV: a comma, the semicolon of spreadsheets with decimal commas, or a tab."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    # Between quotes they belong to a name.
+    bare = "".join(first.split('"')[::2])
+    return max(_DELIMITERS, key=bare.count)
 
 
 def one_line(text: str) -> str:

@@ -8,8 +8,9 @@ from corpus import Files, Found, Row, files_in
 from corpus_photos import JPEG, PNG, SMOOTH
 from pictures import encoded, exif
 
+from lesionseg.data.label_tables import read_labels
 from lesionseg.data.manifest import read_manifest, write_manifest
-from lesionseg.data.pairing import Folders, pair_folders, read_labels
+from lesionseg.data.pairing import Folders, pair_folders
 from lesionseg.records import Case
 
 MASK = np.zeros((48, 64), np.bool_)

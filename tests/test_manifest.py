@@ -181,9 +181,10 @@ def test_a_place_that_cannot_be_written(home: Path) -> None:
         b"case_id;image;mask;split\r\na;a.jpg;;train\r\nb;b.jpg;b.png;test",
         b"split,mask,image,case_id\ntrain,,a.jpg,a\n\ntest,b.png,b.jpg,b\n\n",
         b"case_id,image,mask,split\na , a.jpg,  ,train\nb,./b.jpg,b.png, test\n",
+        "case_id\timage\tmask\tsplit\t\t\na\ta.jpg\t\ttrain\t\nb\tb.jpg\tb.png\ttest\n".encode("utf-16"),
         b'"case_id","image","mask","split"\r"a","a.jpg","","train"\r"b","b.jpg","b.png","test"',
     ],
-    ids=["plain", "bom crlf", "semicolons", "columns blank lines", "spaces", "quotes cr"],
+    ids=["plain", "bom crlf", "semicolons", "columns blank lines", "spaces", "tabs utf-16", "quotes cr"],
 )
 def test_dialects(home: Path, data: bytes) -> None:
     touch(home / "a.jpg", home / "b.jpg", home / "b.png")
@@ -249,8 +250,8 @@ def test_every_malformed_row_is_listed_with_its_line(home: Path) -> None:
         "line 9: mask '..\\\\g.png' is not a path below the root",
         "line 10: image '' is not a path below the root",
         "line 11: image '.' is not a path below the root",
-        "line 12: its number of cells is not the header's",
-        "line 13: its number of cells is not the header's",
+        "line 12: it has 2 cells, the header 4",
+        "line 13: it has 5 cells, the header 4",
         "line 16: image '/l.jpg' is not a path below the root",
         "line 17: image '/m.jpg' is not a path below the root",
         "a: more than one row",
@@ -269,18 +270,39 @@ def test_sizes_are_whole_numbers(home: Path, size: str) -> None:
         (b"", [f"no column {name!r} (found: nothing)" for name in ("case_id", "image", "mask", "split")]),
         (b"case_id,photo,mask\na,b,c\n", ["no column 'image' (found: case_id, photo, mask)", "no column 'split'"]),
         (b"case_id,image,mask,split,image\na,b,,d,e\n", ["more than one column 'image'"]),
-        (HEADER.encode(), ["there is no row below the header"]),
-        (b"\xff\xfe\x00c", ["not UTF-8 CSV"]),
-        (HEADER.encode() + b'a,"b.jpg,,train\n', ["not UTF-8 CSV"]),
-        (HEADER.encode() + b'a,"' + b"x" * 140_000 + b'",,train\n', ["not UTF-8 CSV"]),
     ],
-    ids=["empty", "columns", "repeated", "no row", "utf-16", "open quote", "long cell"],
+    ids=["empty", "columns", "repeated"],
 )
 def test_what_is_no_manifest(home: Path, data: bytes, problems: list[str]) -> None:
     (home / "m.csv").write_bytes(data)
     found = problems_of(home / "m.csv")
     assert len(found) == len(problems)
     assert all(line.startswith(start) for line, start in zip(found, problems, strict=True))
+
+
+def test_wrong_columns_are_not_wrong_rows(home: Path) -> None:
+    (home / "m.csv").write_text("id,photo\na,b\n")
+    with pytest.raises(ManifestError, match="does not have the columns") as caught:
+        read_manifest(home / "m.csv")
+    assert "rows" not in caught.value.fix
+    assert "case_id, image, mask, split" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (HEADER.encode(), "no row below the header"),
+        (b"\xff\xfe\x00", "not UTF-16 text"),
+        (b"\xff", "not UTF-8 text"),
+        (HEADER.encode() + b'a,"b.jpg,,train\n', "cannot be read as CSV"),
+        (HEADER.encode() + b'a,"' + b"x" * 140_000 + b'",,train\n', "cannot be read as CSV"),
+    ],
+    ids=["no row", "utf-16", "utf-8", "open quote", "long cell"],
+)
+def test_manifests_that_cannot_be_read(home: Path, data: bytes, says: str) -> None:
+    (home / "m.csv").write_bytes(data)
+    with pytest.raises(ManifestError, match=says):
+        read_manifest(home / "m.csv")
 
 
 def test_missing_files_are_all_listed(home: Path) -> None:

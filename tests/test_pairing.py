@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from lesionseg.data.images import encode_mask_nifti
-from lesionseg.data.pairing import Folders, case_id_of, list_pictures, pair_folders, read_labels
-from lesionseg.errors import DataError, PairingError
+from lesionseg.data.label_tables import read_labels
+from lesionseg.data.pairing import Folders, case_id_of, list_pictures, pair_folders
+from lesionseg.errors import PairingError
 from lesionseg.records import Case
 
 Draw = Callable[..., Path]
@@ -302,53 +303,6 @@ def test_labels_and_groups_that_meet_no_photo_are_told_and_the_other_way_round(t
         "1 photos have no label: b",
         "9 groups have no photo: x0, x1, x2, x3, x4, x5, x6, x7, ...",
     ]
-
-
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("a,0\nb,1\n", {"a": "benign", "b": "malignant"}),
-        ("image_id,target\na,0.0\nb,1.0\n", {"a": "benign", "b": "malignant"}),
-        ("\ufeffISIC_ID,diagnosis\r\na,nevus\r\n\r\nb, melanoma \r\n", {"a": "nevus", "b": "melanoma"}),
-        ("0000012,NA\n", {"0000012": "NA"}),
-        ("\ufeffid;dx\r\na;nevus\r\nb;1\r\n", {"a": "nevus", "b": "malignant"}),
-        ("0000012;1,5 mm;x\n", {"0000012": "1,5 mm"}),
-        ('"a, b","x ""y"""\n', {"a, b": 'x "y"'}),
-        ("a,benign\na,0\n", {"a": "benign"}),
-        ("a,0,more,cells\n", {"a": "benign"}),
-        ("", {}),
-    ],
-)
-def test_labels(tmp_path: Path, text: str, labels: dict[str, str]) -> None:
-    (tmp_path / "l.csv").write_bytes(text.encode())
-    assert read_labels(tmp_path / "l.csv") == labels
-
-
-def test_groups_are_no_diagnoses(tmp_path: Path) -> None:
-    (tmp_path / "g.csv").write_text("a,0\nb,1\n")
-    assert read_labels(tmp_path / "g.csv", diagnoses=False) == {"a": "0", "b": "1"}
-
-
-def test_wrong_labels_are_all_listed(tmp_path: Path) -> None:
-    (tmp_path / "l.csv").write_text("id,dx\na,0\nb\na,1\nc,0\nc,nevus\n")
-    with pytest.raises(DataError) as caught:
-        read_labels(tmp_path / "l.csv")
-    assert caught.value.problems == (
-        "row 3: 'b' has no label",
-        "row 4: a is malignant here and benign above",
-        "row 6: c is nevus here and benign above",
-    )
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00\x01", b'a,"' + b"x" * 200_000])
-def test_labels_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "l.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"l\.csv"):
-        read_labels(tmp_path / "l.csv")
 
 
 @pytest.mark.real

@@ -211,7 +211,7 @@ DAMAGE = {
         lambda p: p.write_text(p.read_text().replace("\n", ",1\n").replace(",1", "", 1)),
         "not a valid CSV",
     ),
-    "bytes": ("evaluation/test/per_image.csv", lambda p: p.write_bytes(b"case_id\n\xff\xfe\n"), "not a valid CSV"),
+    "bytes": ("evaluation/test/per_image.csv", lambda p: p.write_bytes(b"case_id\n\xff\xfe\n"), "not UTF-8 text"),
     "a folder": ("history.csv", lambda p: (p.unlink(), p.mkdir()), "history.csv"),
     "short row": ("evaluation/test/per_image.csv", lambda p: p.write_text(p.read_text() + "x,1\n"), "not a finite"),
     "twice": (

@@ -477,28 +477,41 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problems"),
+    ("text", "message", "problems"),
     [
-        ("case_id,split\n", ["there is no row below the header"]),
-        ("id,part\na,train\n", ["line 2: needs a case_id and train, val or test, has '' and ''"]),
-        ("case_id,split\na,dev\n,test\nb\n", ["line 2: ", "line 3: ", "line 4: "]),
-        ("case_id,split\na,test\na,train\na,test\n", ["line 3: a is in test above"]),
+        ("case_id,split\n", "no row below", []),
+        ("id,part\na,train\n", "no column .* known for the split", ["its columns: id, part", "known names: split"]),
+        ("case_id,split\na,dev\n,test\nb\n", "not a list of splits", ["row 2: ", "row 3: ", "row 4: "]),
+        ("case_id,split\na,test\na,train\na,test\n", "one value per id", ["row 3: a is train here and test above"]),
     ],
 )
-def test_a_malformed_list_tells_every_row(tmp_path: Path, text: str, problems: list[str]) -> None:
+def test_a_malformed_list_tells_every_row(tmp_path: Path, text: str, message: str, problems: list[str]) -> None:
     path = tmp_path / "own.csv"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"own\.csv is not a list of splits") as caught:
+    with pytest.raises(DataError, match=rf"own\.csv .*{message}") as caught:
         official_split(plain("a"), path)
     assert len(caught.value.problems) == len(problems)
     assert all(found.startswith(start) for found, start in zip(caught.value.problems, problems, strict=True))
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b'case_id,split\n"a,train\n'])
-def test_an_unreadable_list(tmp_path: Path, content: bytes | None) -> None:
+def test_a_list_of_file_names_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
+    path = tmp_path / "own.tsv"
+    path.write_text("image\tset\na.jpg\ttrain\nb.c.png\ttest\n", encoding="utf-16")
+    assert [case.split for case in official_split(plain("a", "b.c", "b.c.png"), path)] == ["train", "test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist"),
+        (b"\xff\xfe\x00", "not UTF-16"),
+        (b'case_id,split\n"a,train\n', "cannot be read as CSV"),
+    ],
+)
+def test_an_unreadable_list(tmp_path: Path, content: bytes | None, says: str) -> None:
     if content is not None:
         (tmp_path / "own.csv").write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as CSV"):
+    with pytest.raises(DataError, match=says):
         official_split(plain("a"), tmp_path / "own.csv")
 
 

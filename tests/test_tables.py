@@ -40,7 +40,17 @@ def test_tables_keep_floats_exactly_and_odd_names_whole():
 
 @pytest.mark.parametrize(
     ("text", "delimiter"),
-    [("a,b\n1;2;3", ","), ("a;b\n1,2,3", ";"), ("a;b,c", ","), ("", ","), ("\r\n\na;b\r1,2,3", ";"), ("a", ",")],
+    [
+        ("a,b\n1;2;3", ","),
+        ("a;b\n1,2,3", ";"),
+        ("a;b,c", ","),
+        ("", ","),
+        ("\r\n\na;b\r1,2,3", ";"),
+        ("a", ","),
+        ("a\tb\tc,d", "\t"),
+        ('"a,b,c";d', ";"),
+        ("a\tb;c", ";"),
+    ],
 )
 def test_the_first_line_tells_the_delimiter(text, delimiter):
     assert delimiter_of(text) == delimiter

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from lesionseg.config import find_shipped, is_file
 from lesionseg.errors import ManifestError
+from lesionseg.io.reading import decode_text, read_regular
+from lesionseg.io.tables import parse_table
 from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
-from lesionseg.tables import delimiter_of
 
 __all__ = ["COLUMNS", "Manifest", "common_root", "read_manifest", "write_manifest"]
 
@@ -25,6 +26,8 @@ _REQUIRED = ("case_id", "image", "mask", "split")
 # As Windows writes them; other names may hold colons.
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FIXED = frozenset(COLUMNS) - {"diagnosis"}
+# Room for four million photos.
+_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +149,10 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
         ManifestError: listing every malformed row, repeated id, escaping path and missing file.
     """
     path = find_shipped(source, "data_manifests", ".csv")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from error
-    cases, problems = _parse(data, path)
+    data = read_regular(path, limit=_MAX_BYTES, error=ManifestError)
+    cases, problems = _parse(decode_text(data, str(path), error=ManifestError), path)
     if not problems and not cases:
-        problems = ["there is no row below the header"]
+        raise ManifestError(f"{path}: there is no row below the header", fix="pair photos and masks again")
     if problems:
         raise ManifestError(f"{path} is not a usable manifest", problems=problems, fix="correct these rows")
     base = _find_root(path, cases[0], root)
@@ -169,33 +169,31 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
     return Manifest(path.stem, hashlib.sha256(data).hexdigest(), base, found)
 
 
-def _parse(data: bytes, path: Path) -> tuple[list[Case], list[str]]:
-    try:
-        text = data.decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        return [], [f"not UTF-8 CSV: {error}"]
-    header = reader.fieldnames or []
-    found = ", ".join(header) or "nothing"
-    wrong = [f"no column {name!r} (found: {found})" for name in _REQUIRED if name not in header]
-    wrong += [f"more than one column {name!r}" for name, count in Counter(header).items() if count > 1]
+def _parse(text: str, path: Path) -> tuple[list[Case], list[str]]:
+    table = parse_table(text, str(path), error=ManifestError)
+    found = ", ".join(table.header) or "nothing"
+    wrong = [f"no column {name!r} (found: {found})" for name in _REQUIRED if name not in table.header]
+    wrong += [f"more than one column {name!r}" for name, count in Counter(table.header).items() if count > 1]
     if wrong:
-        return [], wrong
+        raise ManifestError(
+            f"{path} does not have the columns of a manifest",
+            problems=wrong,
+            fix=f"name its columns {', '.join(_REQUIRED)}, each once, or make it with 'lesionseg data pair'",
+        )
     cases, problems = [], []
-    for number, row in rows:
+    for row in table.rows:
         try:
-            cases.append(_case(row))
+            cases.append(_case(table.header, row.cells))
         except ValueError as error:
-            problems.append(f"line {number}: {error}")
+            problems.append(f"line {row.line}: {error}")
     repeated = [case_id for case_id, count in Counter(case.case_id for case in cases).items() if count > 1]
     return cases, problems + [f"{case_id}: more than one row" for case_id in repeated]
 
 
-def _case(row: dict[str, str]) -> Case:
-    if None in row or None in row.values():
-        raise ValueError("its number of cells is not the header's")
-    cells = {name: cell.strip() for name, cell in row.items()}
+def _case(header: Sequence[str], row: Sequence[str]) -> Case:
+    if len(row) != len(header):
+        raise ValueError(f"it has {len(row)} cells, the header {len(header)}")
+    cells = dict(zip(header, row, strict=True))
     return Case(
         case_id=cells["case_id"],
         image=_inside(cells["image"], "image"),

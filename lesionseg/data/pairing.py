@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 import unicodedata
 from collections import defaultdict
@@ -13,20 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lesionseg.data.columns import is_unknown, table_id
 from lesionseg.data.files import is_companion
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
-from lesionseg.data.splits import is_unknown
-from lesionseg.errors import DataError, ImageError, PairingError
+from lesionseg.errors import ImageError, PairingError
 from lesionseg.records import Case
-from lesionseg.tables import delimiter_of
 
-__all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders", "read_labels"]
+__all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders"]
 
 _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
 _Warn = Callable[[str], None]
 _SHOWN = 8
-_DIAGNOSES = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
+_EXAMPLES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +136,16 @@ def pair_folders(
                 problems.append(f"{match.case_id}: in the {split_of[match.case_id]} and in the {entry.split} folder")
             split_of[match.case_id] = entry.split
             matched.append(match)
+    label_of = _by_case("label", labels or {}, split_of, problems, warn)
+    group_of = _by_case("group", groups or {}, split_of, problems, warn)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda match: _describe(match, labels or {}, groups or {}), matched))
+        results = list(pool.map(lambda match: _describe(match, label_of, group_of), matched))
     problems += [problem for result in results for problem in result.problems]
     cases = [result.case for result in results if result.case]
     problems += _find_copies(cases, warn)
     for result in results:
         for line in result.warnings:
             warn(line)
-    for what, known in (("label", labels), ("group", groups)):
-        _tell_unmatched(what, known or {}, split_of.keys(), warn)
     if problems:
         raise PairingError(
             f"photos and masks do not match one to one ({len(problems)} problems)",
@@ -246,43 +243,22 @@ def _find_copies(cases: Iterable[Case], warn: _Warn) -> list[str]:
     return problems
 
 
-def _tell_unmatched(what: str, known: Mapping[str, str], ids: Collection[str], warn: _Warn) -> None:
-    for which, found in (
-        (f"{what}s have no photo", [case_id for case_id in known if case_id not in ids]),
-        (f"photos have no {what}", [case_id for case_id in ids if case_id not in known] if known else []),
+def _by_case(
+    what: str, known: Mapping[str, str], ids: Collection[str], problems: list[str], warn: _Warn
+) -> dict[str, str]:
+    """The values of a table by the photos' own ids; ids in a table may have lost what looks like a file's ending."""
+    key_of = {case_id: case_id if case_id in known else table_id(case_id) for case_id in ids}
+    found = {case_id: known[key] for case_id, key in key_of.items() if key in known}
+    if known and ids and not found:
+        shown = f"{', '.join(list(known)[:_EXAMPLES])}, ... in the table, {', '.join(list(ids)[:_EXAMPLES])}, ... here"
+        problems.append(f"none of the {len(known)} ids with a {what} is that of a photo: {shown}")
+        return found
+    used = set(key_of.values())
+    for which, those in (
+        (f"{what}s have no photo", [case_id for case_id in known if case_id not in used]),
+        (f"photos have no {what}", [case_id for case_id in ids if case_id not in found] if known else []),
     ):
-        if found:
-            shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-            warn(f"{len(found)} {which}: {shown}")
-
-
-def read_labels(path: Path, *, diagnoses: bool = True) -> dict[str, str]:
-    """Two columns, case id and label, with or without a header and byte order mark; commas or semicolons.
-
-    Args:
-        path: the CSV.
-        diagnoses: ISIC's 0 / 1 become benign / malignant.
-
-    Raises:
-        DataError: it cannot be read, a row has no second column, or an id comes twice with different labels.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
-        rows = [[cell.strip() for cell in row] for row in table if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}", fix="pass a CSV with case id and label") from error
-    labels: dict[str, str] = {}
-    problems = []
-    for number, row in enumerate(rows, start=1):
-        if number == 1 and row[0].lower() in ("image_id", "image", "case_id", "isic_id", "id"):
-            continue
-        if len(row) < 2:
-            problems.append(f"row {number}: {row[0]!r} has no label")
-            continue
-        label, case_id = _DIAGNOSES.get(row[1], row[1]) if diagnoses else row[1], unicodedata.normalize("NFC", row[0])
-        if labels.setdefault(case_id, label) != label:
-            problems.append(f"row {number}: {case_id} is {label} here and {labels[case_id]} above")
-    if problems:
-        raise DataError(f"{path} does not give one label per id", problems=problems, fix="correct these rows")
-    return labels
+        if those:
+            shown = ", ".join(those[:_SHOWN]) + (", ..." if len(those) > _SHOWN else "")
+            warn(f"{len(those)} {which}: {shown}")
+    return found

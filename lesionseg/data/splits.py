@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lesionseg.data.columns import is_unknown, table_id
+from lesionseg.data.label_tables import read_splits
 from lesionseg.errors import DataError
 from lesionseg.records import Case
 
 if TYPE_CHECKING:
     from lesionseg.data.manifest import Manifest
 
-__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "is_unknown", "k_fold", "official_split", "training_parts"]
+__all__ = ["OFFICIAL", "Link", "clusters", "hold_out", "k_fold", "official_split", "training_parts"]
 
 Link = str | tuple[str, str]
 """What ties cases together: the name of a column (``"patient_id"``), or the ids of two cases."""
@@ -26,8 +27,6 @@ OFFICIAL = ("isic2016", "isic2017", "isic2018")
 """Data sets with a published split; the lists that ship lie in ``data/official``."""
 
 _LISTS = Path(__file__).parent / "official"
-# What tables write where a patient or lesion is not known; linking these would make one group of strangers.
-_UNKNOWN = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null", "unknown"})
 
 
 def hold_out(
@@ -234,11 +233,6 @@ def _same_value(cases: Sequence[Case], column: str) -> list[tuple[str, str]]:
     return [(first.setdefault(value, group), group) for value, group in values if not is_unknown(value)]
 
 
-def is_unknown(value: str) -> bool:
-    """Whether a cell says that a patient or lesion is not known."""
-    return value.strip().lower() in _UNKNOWN
-
-
 def _root(parent: dict[str, str], group: str) -> str:
     while parent[group] != group:
         # Halving the path keeps long chains from costing a walk each.
@@ -258,7 +252,7 @@ def official_split(cases: Sequence[Case], name: str | Path) -> list[Case]:
 
     Args:
         cases: of the data set, all or some of them.
-        name: ``isic2016``, or a CSV with the columns ``case_id`` and ``split`` (train, val or test).
+        name: ``isic2016``, or a CSV with columns for the id and the ``split`` (train, val or test).
 
     Returns:
         the cases in the order given, with their official split.
@@ -267,22 +261,24 @@ def official_split(cases: Sequence[Case], name: str | Path) -> list[Case]:
         DataError: there is no such list, it is malformed, or it leaves cases out.
     """
     path = _find_list(name)
-    splits = _read_list(path)
-    absent = [case.case_id for case in cases if case.case_id not in splits]
+    splits = read_splits(path)
+    # Ids in a table may have lost what looks like a file's ending.
+    found = [splits.get(case.case_id, splits.get(table_id(case.case_id))) for case in cases]
+    absent = [case.case_id for case, split in zip(cases, found, strict=True) if split is None]
     if absent:
         raise DataError(
             f"{len(absent)} of {len(cases)} cases are not in the official list {path.name}",
             problems=absent,
             fix="check that the cases belong to this data set, or leave these out",
         )
-    return [replace(case, split=splits[case.case_id]) for case in cases]
+    return [replace(case, split=split) for case, split in zip(cases, found, strict=True) if split is not None]
 
 
 def _find_list(name: str | Path) -> Path:
     shipped = {path.stem: path for path in sorted(_LISTS.glob("*.csv"))}
     if str(name) in shipped:
         return shipped[str(name)]
-    if Path(name).suffix.lower() == ".csv":
+    if Path(name).suffix.lower() in (".csv", ".tsv", ".txt"):
         return Path(name)
     reason = "is not shipped with lesionseg" if str(name) in OFFICIAL else "is not known"
     raise DataError(
@@ -290,22 +286,3 @@ def _find_list(name: str | Path) -> Path:
         fix=f"use {', '.join(shipped)}; or write the published ids into a CSV with the columns case_id and split, "
         "and give its path in place of the name",
     )
-
-
-def _read_list(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row.get("case_id") or "", row.get("split") or "") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}", fix="pass a CSV with case_id and split") from error
-    splits: dict[str, str] = {}
-    problems = [] if rows else ["there is no row below the header"]
-    for number, case_id, split in rows:
-        if not case_id.strip() or split.strip() not in ("train", "val", "test"):
-            problems.append(f"line {number}: needs a case_id and train, val or test, has {case_id!r} and {split!r}")
-        elif splits.setdefault(case_id.strip(), split.strip()) != split.strip():
-            problems.append(f"line {number}: {case_id} is in {splits[case_id.strip()]} above")
-    if problems:
-        raise DataError(f"{path} is not a list of splits", problems=problems, fix="correct these rows")
-    return splits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import warnings
@@ -11,6 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from lesionseg.errors import DataError
+from lesionseg.io.reading import read_text
+from lesionseg.tables import delimiter_of
 
 __all__ = ["is_a", "read_json", "read_table", "shorten"]
 
@@ -55,13 +60,14 @@ def read_table(
         with warnings.catch_warnings():
             # Pandas only warns of rows that are longer than the header, and drops their ends.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig").fillna(
-                ""
-            )
-    except OSError as error:
-        problems.append(f"{path}: {error.strerror}")
+            text = read_text(path)
+            frame = pd.read_csv(
+                io.StringIO(text), sep=delimiter_of(text), dtype=str, keep_default_na=False, index_col=False
+            ).fillna("")
+    except DataError as error:
+        problems.append(error.message)
         return pd.DataFrame()
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         problems.append(f"{path}: not a valid CSV ({error})")
         return pd.DataFrame()
     missing = [name for name in ([key] if key else []) + list(numbers) if name not in frame]

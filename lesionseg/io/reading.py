@@ -17,6 +17,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_TEXT_BYTES",
     "MAX_VALUES",
+    "decode_text",
     "parse_json",
     "parse_yaml",
     "read_json",
@@ -93,12 +94,25 @@ def read_text(
     Raises:
         LesionsegError: of class ``error``; as ``read_regular``, or the bytes are not text.
     """
-    data = read_regular(path, limit=limit, error=error, fix=fix)
+    return decode_text(read_regular(path, limit=limit, error=error, fix=fix), str(path), error=error)
+
+
+def decode_text(data: bytes, where: str, *, error: type[LesionsegError] = DataError) -> str:
+    """Return bytes as text: UTF-8, or UTF-16 with a byte-order mark.
+
+    Args:
+        data: the bytes of a whole file.
+        where: what they are, for messages; for example the file's path.
+        error: the class of the error to raise.
+
+    Raises:
+        LesionsegError: of class ``error``; the bytes are not text.
+    """
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as problem:
-        raise error(f"{path} is not {encoding.upper()} text: {problem.reason}", fix="save it as UTF-8") from problem
+        raise error(f"{where} is not {encoding.upper()} text: {problem.reason}", fix="save it as UTF-8") from problem
 
 
 def read_json(
