@@ -18,6 +18,25 @@ import os
 # Imported, ONNX Runtime would write a device id into the home folder and tell its makers of the machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+
+def _name_user() -> None:
+    """Set ``LOGNAME`` where neither the environment nor the system's accounts name the user.
+
+    A container that runs under a user id of its own choice has no such account, and ``getpass.getuser``, which MONAI
+    and torch call while they are imported, raises there.
+    """
+    if any(map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))):
+        return
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except (ImportError, KeyError, OSError):
+        os.environ["LOGNAME"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+_name_user()
+
 # Type checkers know the name; the module typing would take longer to import than all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:

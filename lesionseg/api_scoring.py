@@ -317,12 +317,14 @@ def compare(
     Returns:
         the runs with their scores, and the files of the report.
     """
+    from lesionseg.evaluation.drawing import load_matplotlib
     from lesionseg.evaluation.report import check_formats, write_report
 
     # A single name is a sequence too, of letters.
     wanted = (formats,) if isinstance(formats, str) else formats
     # Before what takes minutes.
     check_formats(wanted)
+    load_matplotlib()
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
     more["scores_in"] = scores_in
     results = [

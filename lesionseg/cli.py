@@ -292,7 +292,8 @@ def main() -> None:
         # A terminal without a sign is no reason to lose the rest.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        # Run as 'python -m lesionseg', it would call itself so in messages that are copied from.
+        app(prog_name="lesionseg")
     except LesionsegError as error:
         err.print(f"[bold red]Error[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)

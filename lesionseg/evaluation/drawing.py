@@ -5,15 +5,21 @@ The palette is that of Okabe and Ito (https://jfly.uni-koeln.de/color/).
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import sys
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from lesionseg.errors import OutputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GREY", "INK", "PALETTE", "RULE", "colour", "plain", "render"]
+__all__ = ["GREY", "INK", "PALETTE", "RULE", "colour", "load_matplotlib", "plain", "render"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, GREY, RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
@@ -39,9 +45,39 @@ _STYLE: Any = {
 }
 
 
+def load_matplotlib() -> ModuleType:
+    """Import matplotlib, whatever backend the environment names.
+
+    A notebook or a desktop passes ``MPLBACKEND`` on to the commands that are started from it; where their environment
+    lacks that backend, the import raises. No figure here needs one.
+
+    Raises:
+        OutputError: there is no folder in which matplotlib could keep its list of fonts.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as mpl
+
+        if backend:
+            # As the import would have set it, for code of the user's that draws in the same process.
+            with contextlib.suppress(ValueError):
+                mpl.rcParams["backend"] = backend
+    except OSError as error:
+        raise OutputError(
+            f"matplotlib has no folder to write to: {error.strerror or error}",
+            fix="set MPLCONFIGDIR or TMPDIR to a writable folder",
+        ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return mpl
+
+
 def render(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
     """PNG bytes of what ``draw`` puts on a figure of that many inches; the same bytes for the same input."""
-    import matplotlib as mpl
+    mpl = load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -56,6 +92,7 @@ def render(draw: Callable[[Figure], None], width: float, height: float) -> bytes
 
 @cache
 def _glyphs() -> frozenset[int]:
+    load_matplotlib()
     from matplotlib.font_manager import findfont, get_font
 
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
