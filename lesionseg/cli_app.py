@@ -42,20 +42,27 @@ def app_page(
     key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
 ) -> None:
     """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
-    from lesionseg.app.server import Address, is_local, serve
-    from lesionseg.app.site import default_model, find_file, make_site, write_site
+    from lesionseg.app.address import Address, check_address
+    from lesionseg.app.hosts import is_local
+    from lesionseg.app.server import serve
+    from lesionseg.app.site import default_model, find_file, make_site, require_site_folder, write_site
 
-    name = model or default_model()
+    address = Address(host, port, tuple(names or ()), certificate, key)
+    # Before the page is made, which may take minutes.
+    if build is not None:
+        require_site_folder(build)
+    else:
+        check_address(address)
+    name = default_model() if model is None else model
     file = find_file(name)
     with out.status("making the page"):
         site = make_site(file)
-    if build:
+    if build is not None:
         write_site(site, build)
         say(f"page -> {escape(str(build))}: {sum(map(len, site.values())) / 1e6:.0f} MB; see docs/app.md on hosting it")
         return
     if not is_local(host):
         _warn_of_others(secure=certificate is not None)
-    address = Address(host, port, tuple(names or ()), certificate, key)
     serve(site, address, lambda url: say(f"{escape(name)} is at {url}   (Ctrl-C stops)"))
 
 

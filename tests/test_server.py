@@ -1,7 +1,9 @@
 """The page's server: its files and nothing else, to its own page and nobody else."""
 
+import errno
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.app.server import HEADERS, Address, Server, is_local, open_server
+from lesionseg.app.address import cannot_listen
+from lesionseg.app.building import SOURCES
+from lesionseg.app.server import _TYPES, HEADERS, Address, Server, open_server
 from lesionseg.app.site import Site
 from lesionseg.errors import ConfigError
 
@@ -131,21 +135,48 @@ def test_known_files_are_not_sent_again(server: Server) -> None:
     assert ask(server, path="/main.js", If_None_Match=tag).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost:"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "", "localhost:", "::1", "localhost:{port}0000"]
+)
 def test_other_names_for_this_machine_are_refused(server: Server, host: str) -> None:
     assert ask(server, Host=host.format(port=server.port)).status == 421
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
-def test_its_own_names_are_served(server: Server, host: str) -> None:
-    assert ask(server, Host=f"{host}:{server.port}").status == 200
+def test_the_refusal_says_how_to_add_a_name(server: Server) -> None:
+    answer = ask(server, Host="desk.example:9000")
+    assert b"desk.example is not served here; if it is a name of this machine, add --name desk.example" in answer.body  # type: ignore[attr-defined]
 
 
-def test_other_sites_are_refused(server: Server) -> None:
-    ours = f"http://127.0.0.1:{server.port}"
-    assert ask(server, Origin=ours).status == 200
-    for origin in ("https://evil.example", "null", f"http://localhost:{server.port}", ours.replace("http", "https")):
-        assert ask(server, Origin=origin).status == 421
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "localhost.", "[::1]", "[0:0:0:0:0:0:0:1]"])
+@pytest.mark.parametrize("port", ["", ":{port}", ":9000"])
+def test_its_own_names_are_served_behind_any_port(server: Server, host: str, port: str) -> None:
+    assert ask(server, Host=host + port.format(port=server.port)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", 200),
+        # A port that is forwarded, and proxies with HTTPS, which pass on the port or leave it out.
+        ("localhost:9000", "http://localhost:9000", 200),
+        ("localhost:8443", "https://localhost:8443", 200),
+        ("localhost", "https://localhost:8443", 200),
+        ("localhost:443", "https://localhost", 200),
+        ("localhost:80", "http://localhost", 200),
+        # Another program's page on this machine, and other names of it.
+        ("localhost:{port}", "http://localhost:3000", 421),
+        ("127.0.0.1:{port}", "http://localhost:{port}", 421),
+        ("127.0.0.1:{port}", "https://evil.example", 421),
+        ("127.0.0.1:{port}", "null", 421),
+        ("127.0.0.1:{port}", "", 421),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}/x", 421),
+        ("127.0.0.1:{port}", "http://a@127.0.0.1:{port}", 421),
+        ("127.0.0.1:{port}", "file://127.0.0.1:{port}", 421),
+        ("127.0.0.1:{port}", "http://[", 421),
+    ],
+)
+def test_other_sites_are_refused(server: Server, host: str, origin: str, status: int) -> None:
+    assert ask(server, Host=host.format(port=server.port), Origin=origin.format(port=server.port)).status == status
 
 
 def raw(server: Server, data: bytes) -> bytes:
@@ -166,24 +197,61 @@ def test_malformed_requests_are_answered(server: Server) -> None:
     assert ask(server).status == 200
 
 
-def test_only_this_machine_is_the_default() -> None:
-    assert is_local(Address().host)
-    assert is_local("localhost")
-    assert not is_local("0.0.0.0")  # noqa: S104
-    assert not is_local("192.168.1.20")
-
-
 def test_further_names() -> None:
-    with running(Address(port=0, names=("desk.example",))) as server:
+    with running(Address(port=0, names=("Desk.example", "[2001:DB8::1]"))) as server:
         assert server.url == f"http://desk.example:{server.port}/"
-        assert ask(server, Host=f"desk.example:{server.port}").status == 200
+        for host in ("desk.example", "desk.example:9000", "[2001:db8:0::1]:80"):
+            assert ask(server, Host=host).status == 200
 
 
-def test_every_address_needs_a_name() -> None:
+@pytest.mark.parametrize("every", ["0.0.0.0", "0", "::", "[::0]"])  # noqa: S104
+def test_every_address_needs_a_name(every: str) -> None:
     with pytest.raises(ConfigError, match=r"no name that a browser can ask for\nFix: .*--name"):
-        Server(SITE, Address("0.0.0.0", 0))  # noqa: S104
-    with running(Address("0.0.0.0", 0, names=("desk.example",))) as server:  # noqa: S104
+        Server(SITE, Address(every, 0))
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+NEEDS_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize("every", ["0.0.0.0", pytest.param("::", marks=NEEDS_IPV6)])  # noqa: S104
+def test_every_address_with_a_name_is_served(every: str) -> None:
+    with running(Address(every, 0, names=("desk.example",))) as server:
         assert ask(server, Host=f"desk.example:{server.port}").status == 200
+        assert ask(server, Host=f"0.0.0.0:{server.port}").status == 421
+
+
+@NEEDS_IPV6
+@pytest.mark.parametrize("host", ["::1", "[::1]", "0:0::1"])
+def test_ipv6(host: str) -> None:
+    with running(Address(host, 0)) as server:
+        assert server.url == f"http://[::1]:{server.port}/"
+        connection = http.client.HTTPConnection("::1", server.port, timeout=10)
+        connection.request("GET", "/main.js")
+        assert connection.getresponse().read() == b"1"
+        connection.close()
+
+
+def test_every_file_of_the_page_has_a_fixed_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mimetypes
+
+    # As a Windows registry that another program has changed.
+    monkeypatch.setattr(mimetypes, "guess_type", lambda *_: ("text/plain", None))
+    build = (SOURCES / "build.mjs").read_text(encoding="utf-8")
+    served = {path.suffix for path in SOURCES.rglob("*") if path.is_file()} | set(re.findall(r"\.[a-z]+(?=\")", build))
+    assert {".html", ".css", ".js", ".mjs", ".wasm", ".svg", ".png", ".webmanifest"} <= served
+    assert served <= set(_TYPES)
+    with running(site={"index.html": b"", "style.css": b"", "a.SVG": b"", "x.unknown": b""}) as server:
+        kinds = [ask(server, path=path).headers["Content-Type"] for path in ("/", "/style.css", "/a.SVG", "/x.unknown")]
+    assert kinds == ["text/html; charset=utf-8", "text/css; charset=utf-8", "image/svg+xml", "application/octet-stream"]
 
 
 def slowly(connection: socket.socket, host: str) -> int:
@@ -206,11 +274,22 @@ def test_a_transfer_may_take_longer_than_a_wait(monkeypatch: pytest.MonkeyPatch)
         assert slowly(connection, f"127.0.0.1:{server.port}") == 8_000_000
 
 
-def test_a_taken_port_is_told(server: Server) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be served.*\nFix: choose another --port"):
+def test_an_address_that_cannot_be_served_is_told(server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"127.0.0.1:\d+ cannot be served.*\nFix: choose another --port"):
         Server(SITE, Address(port=server.port))
     with pytest.raises(ConfigError, match="no port 70000"):
         Server(SITE, Address(port=70000))
+    with pytest.raises(ConfigError, match=r"192.0.2.1:0 cannot be served.*\nFix: give an address of this machine"):
+        Server(SITE, Address("192.0.2.1", 0))
+
+
+def test_the_reason_decides_the_fix() -> None:
+    def fix(number: int) -> str:
+        return cannot_listen(Address("::1"), OSError(number, "reason")).fix
+
+    assert "--port from 1024" in fix(errno.EACCES)
+    assert "no IPv6" in fix(errno.EAFNOSUPPORT)
+    assert "another --host or --port" in fix(errno.EIO)
 
 
 @pytest.fixture(scope="module")

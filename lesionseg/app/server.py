@@ -5,14 +5,13 @@ No path is ever looked up in the file system, so there is none to escape from; t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import mimetypes
 import signal
-import ssl
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,13 +20,11 @@ from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lesionseg.app.address import Address, cannot_listen, check_address
+from lesionseg.app.hosts import LOCAL, bracketed, is_own_origin, split_host
 from lesionseg.app.site import Site
-from lesionseg.errors import ConfigError
 
-__all__ = ["HEADERS", "PORT", "Address", "Server", "is_local", "open_server", "serve"]
-
-PORT = 8517
-"""No other program's usual one: the page stays in the browser for offline use, under its address."""
+__all__ = ["HEADERS", "Address", "Server", "open_server", "serve"]
 
 HEADERS: Mapping[str, str] = {
     # Both make the page "cross-origin isolated", without which browsers give WebAssembly no threads.
@@ -46,41 +43,27 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer."""
 
+# Fixed, as Python's table of types takes what the machine says: Windows has a registry that any program changes.
 _TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
     ".js": "text/javascript",
     ".mjs": "text/javascript",
-    ".wasm": "application/wasm",
+    ".txt": "text/plain",
+    ".md": "text/plain",
+    ".json": "application/json",
+    ".map": "application/json",
     ".webmanifest": "application/manifest+json",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
     ".onnx": "application/octet-stream",
 }
 _TEXT = ("text/", "application/json", "application/manifest+json")
-_LOCAL = ("127.0.0.1", "localhost", "[::1]")
-_ALL = "0.0.0.0"  # noqa: S104
 _SLOWEST = 30.0
 _PIECE = 2**16
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the page is served.
-
-    Attributes:
-        host: an IP address or name to listen on.
-        port: 0 for any free one.
-        names: further host names under which browsers may ask for the page.
-        certificate, key: PEM files, for HTTPS.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = PORT
-    names: tuple[str, ...] = ()
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    return host in ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +76,7 @@ class _File:
 def _prepare(site: Site) -> dict[str, _File]:
     files = {}
     for path, data in site.items():
-        suffix = Path(path).suffix
-        kind = _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
+        kind = _TYPES.get(Path(path).suffix.lower(), "application/octet-stream")
         kind += "; charset=utf-8" if kind.startswith(_TEXT) else ""
         files[f"/{path}"] = _File(data, kind, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
     return files | {"/": files["/index.html"]}
@@ -114,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
-        if not self._is_ours():
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this address is not served here")
+        if foreign := self._foreign():
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, foreign)
             return
         try:
             path = urlsplit(self.path).path
@@ -139,12 +121,21 @@ class _Handler(BaseHTTPRequestHandler):
             for start in range(0, len(file.data), _PIECE):
                 self.wfile.write(file.data[start : start + _PIECE])
 
-    def _is_ours(self) -> bool:
-        """Whether the page itself asks: another site's name may point here, and its scripts may send requests."""
-        hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            return False
-        return self.headers.get("Origin", self.server.origin(hosts[0])) == self.server.origin(hosts[0])
+    def _foreign(self) -> str:
+        """Why the page itself does not ask, or nothing where it does.
+
+        Another site's name may point here, and its scripts may send requests.
+        """
+        hosts, origins = self.headers.get_all("Host") or [], self.headers.get_all("Origin") or []
+        host = split_host(hosts[0]) if len(hosts) == 1 else None
+        if host is None:
+            return "the request names no host, or several"
+        if host[0] not in self.server.names:
+            name = bracketed(host[0])
+            return f"{name} is not served here; if it is a name of this machine, add --name {name} to lesionseg app"
+        if not all(is_own_origin(origin, host) for origin in origins):
+            return "another site asks"
+        return ""
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         body = f"{status.value} {reason}\n".encode()
@@ -195,37 +186,30 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, site: Site, address: Address) -> None:
-        if address.host == _ALL and not address.names:
-            raise ConfigError(
-                f"{_ALL} is no name that a browser can ask for",
-                fix="give this machine's own address as --host, or add the name that others know it by as --name: "
-                "localhost where a port is passed on to this machine, as containers do",
-            )
+        self.listening = listening = check_address(address)
         self.files = _prepare(site)
-        self.context = _tls(address)
+        self.address_family = listening.family
         try:
-            super().__init__((address.host, address.port), _Handler)
+            super().__init__(listening.address, _Handler)
         except OSError as error:
-            raise ConfigError(
-                f"{address.host}:{address.port} cannot be served: {error.strerror}", fix="choose another --port"
-            ) from error
-        except OverflowError as error:
-            raise ConfigError(f"there is no port {address.port}", fix="choose one from 1024 to 65535") from error
+            raise cannot_listen(address, error) from error
         self.port = int(self.server_address[1])
-        self.url = f"{self.origin((address.names or (address.host,))[0])}:{self.port}/"
-        names = {*_LOCAL, address.host, *address.names} - {_ALL}
-        self.hosts = {f"{name.lower()}:{self.port}" for name in names}
-        if self.port == (443 if self.context else 80):
-            self.hosts |= {name.lower() for name in names}
+        self.names = {*LOCAL, *listening.names}
+        scheme = "https" if listening.context else "http"
+        self.url = f"{scheme}://{bracketed(listening.names[0])}:{self.port}/"
 
-    def origin(self, host: str) -> str:
-        return f"{'https' if self.context else 'http'}://{host}"
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6 and self.listening.address[0] == "::":
+            # Every address of this machine, those of IPv4 too.
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def get_request(self) -> tuple[Any, Any]:
         connection, peer = super().get_request()
-        if self.context is not None:
+        if self.listening.context is not None:
             # The handshake is left to the request's own thread: a client that never finishes it holds up nobody.
-            connection = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            connection = self.listening.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, peer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -234,22 +218,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def _tls(address: Address) -> ssl.SSLContext | None:
-    if address.certificate is None:
-        if address.key is not None:
-            raise ConfigError("a key comes with a certificate", fix="add --certificate FILE")
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(address.certificate, address.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{address.certificate} and its key cannot be used: {error}", fix="give PEM files, as mkcert makes them"
-        ) from error
-    return context
-
-
-@contextmanager
+@contextlib.contextmanager
 def open_server(site: Site, address: Address) -> Iterator[Server]:
     """A server that listens, and answers once ``serve_forever`` runs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, RgbImage
 from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 
-__all__ = ["Site", "check_photo", "default_model", "find_file", "make_site", "write_site"]
+__all__ = ["Site", "check_photo", "default_model", "find_file", "make_site", "require_site_folder", "write_site"]
 
 Site = Mapping[str, bytes]
 """Path below the root, without a leading slash -> bytes; ``index.html`` is the root's."""
@@ -28,6 +29,7 @@ _BLOCK = 16
 _MARK = "lesionseg-app.txt"
 _LIGHT = "lesionseg-lite"
 _WORKER = "sw.js"
+_ELSEWHERE = "name another --build folder"
 
 
 def default_model() -> str:
@@ -117,14 +119,53 @@ def check_photo(height: int, width: int) -> RgbImage:
     return np.stack([215 - dark - band, 165 - dark - 2 * band, 145 - dark + band], axis=2).astype(np.uint8)
 
 
+def require_site_folder(folder: Path) -> None:
+    """Make sure that ``write_site`` may write into a folder, which need not exist; nothing is made.
+
+    Raises:
+        OutputError: it holds something else, its name is none, or it cannot be written to.
+    """
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        _require_new(folder)
+        return
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}", fix=_ELSEWHERE) from error
+    try:
+        taken = not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be read: {error.strerror}", fix=_ELSEWHERE) from error
+    if taken:
+        raise OutputError(f"{folder} holds something else", fix="name a new folder, or an empty one")
+    _require_writable(folder, folder)
+
+
+def _require_new(folder: Path) -> None:
+    """Make sure that the folder can be made where its nearest parent exists."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    _require_writable(above, folder)
+    for part in folder.absolute().relative_to(above).parts:
+        try:
+            (above / part).lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror}", fix=_ELSEWHERE) from error
+
+
+def _require_writable(existing: Path, folder: Path) -> None:
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be written: {existing} is not writable", fix=_ELSEWHERE)
+
+
 def write_site(site: Site, folder: Path) -> None:
     """Writes the files for a web host.
 
     Raises:
         OutputError: the folder holds something else, or cannot be written to.
     """
-    if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} holds something else", fix="name a new folder, or an empty one")
+    require_site_folder(folder)
     notice = f"Written by lesionseg {__version__}; written anew by 'lesionseg app --build'. {RESEARCH_USE}\n"
     files = {_MARK: notice.encode(), **site}
     # The list of digests last: browsers that come meanwhile go on with what they have.
