@@ -41,23 +41,23 @@ SECONDS = 120
 LIMITS = (1.0, 300)
 GOOD = {"D": "right", "R": "refused", "W": "warned", "S": "recorded"}
 
-HEAD = """# Bad input
+HEAD = """# Malformed input
 
-What becomes of {count} kinds of bad and odd input: with lesionseg, with plain Pillow
-(`np.asarray(Image.open(path).convert("RGB"))`) and with MONAI's `LoadImaged`, each in a process of its own.
+How lesionseg, plain Pillow (`np.asarray(Image.open(path).convert("RGB"))`) and MONAI's `LoadImaged` handle {count} kinds of
+malformed or unusual input, each in its own process.
 
     python benchmarks/bad_input.py > docs/bad-input.md
 
-writes this page anew; the files are made by `tests/corpus*.py`, and `tests/test_bad_input.py` asserts each row.
+generates this page; the files are created by `tests/corpus*.py`, and `tests/test_bad_input.py` asserts each row.
 
-- **D**: decode right and without a word. **R**: refuse, naming the file, the reason and the fix. **W**: accept with a
-  warning. **S**: skip and record, while the other files go on.
-- *right*: the pixels are those that were drawn. *wrong*: they are not, and nothing was said. *silent*: accepted without
-  the warning. *accepted*: not refused. *unnamed*: refused by an error that does not name the file.
-- Pillow and MONAI read single files only (Pillow no NIfTI); the rows about folders, tables and runs have no counterpart
-  there. Neither is meant to refuse what is odd and not broken, as strips, first frames or grey photos as masks are:
-  those rows show what a pipeline built on them has to check itself. Their masks are what most scripts make of them:
-  `/ 255 > 0.5` of the first channel, `> 0.5` for NIfTI. MONAI's arrays are turned back to rows and columns first.
+- **D**: decode correctly, without a warning. **R**: refuse with an error that names the file, the reason and the fix. **W**: accept
+  with a warning. **S**: skip and record the file, and process the others.
+- *right*: the decoded pixels are the original ones. *wrong*: they are not, and there was no warning. *silent*: accepted without the
+  warning. *accepted*: not refused. *unnamed*: refused by an error that does not name the file.
+- Pillow and MONAI read single files only (Pillow no NIfTI); the rows on folders, tables and runs do not apply to them. Neither is meant to
+  refuse files that are unusual but intact, such as strips, first frames or grey photos used as masks: those rows show what a pipeline
+  built on them must check itself. Their masks are computed as most scripts do: `/ 255 > 0.5` of the first channel, `> 0.5` for NIfTI.
+  MONAI's arrays are transposed to rows and columns first.
 - Seconds and MB: time and additional memory of the call itself, for lesionseg; making the input is not counted.
 """
 
