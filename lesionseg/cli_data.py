@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
 from lesionseg.cli_options import Commands
-from lesionseg.cli_parts import PARTIAL, Root, example, out, say, telling
+from lesionseg.cli_parts import PARTIAL, Overwrite, Root, example, out, say, telling
 from lesionseg.errors import ConfigError
 
 __all__ = ["data"]
@@ -41,11 +41,12 @@ def pair(
     id_column: Annotated[str | None, typer.Option(help="Column of these CSVs with the image id.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of --labels with the diagnosis.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Column of --groups with the patient or lesion.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Match photos with masks by id and write a manifest; every mismatch is listed, none is guessed."""
     from lesionseg import api
 
-    with telling(f" in {output.with_suffix('.warnings.txt')}") as warn:
+    with telling(f" in {output.parent / output.stem}.warnings.txt") as warn:
         manifest = api.pair(
             images,
             masks,
@@ -58,6 +59,7 @@ def pair(
             label_column=label_column,
             group_column=group_column,
             warn=warn,
+            overwrite=overwrite,
         )
     counts = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "test")}
     say(f"{len(manifest.cases)} pairs ({counts['train']} train, {counts['test']} test) -> {escape(str(output))}")
@@ -75,12 +77,15 @@ def audit(
     masks: Annotated[Path | None, typer.Option(help="Folder with their masks.")] = None,
     root: Root = None,
     output: Annotated[Path, typer.Option(help="Folder for audit.html and findings.csv.")] = Path("audit"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Find broken files, wrong masks, photos that come twice and splits that leak. Exit 0 clean, 3 with findings."""
     from lesionseg import api, console
 
     with console.counter(out, "examining") as progress:
-        result, files = api.audit(manifest, output, images=images, masks=masks, root=root, progress=progress)
+        result, files = api.audit(
+            manifest, output, images=images, masks=masks, root=root, progress=progress, overwrite=overwrite
+        )
     out.print(console.audit_summary(result))
     say(f"-> {escape(str(files.html))} and, for programs, {files.table.name} and {files.fingerprint.name} beside it")
     if result.findings:
@@ -138,6 +143,7 @@ def split(
     stratify: Annotated[str | None, typer.Option(help="Column to keep as frequent in every part.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffling.")] = 0,
     root: Root = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Split a manifest; no patient, lesion or near-duplicate ever stands on both sides. Test cases stay test."""
     from lesionseg import api
@@ -153,6 +159,7 @@ def split(
         stratify=stratify,
         seed=seed,
         root=root,
+        overwrite=overwrite,
     )
     for path, parts in made.items():
         counts = Counter(case.split for case in parts.cases)
@@ -166,12 +173,14 @@ def synth(
     test: Annotated[int, typer.Option(min=0, help="Number of test photos.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Photo k of a seed is always the same.")] = 0,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")] = "256x192",
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate dermoscopy photos with exact masks: skin types I to VI, hair, rulers, bubbles, vignettes, stickers."""
     from lesionseg import api, console
 
     with console.counter(out, "generating") as progress:
-        api.synth(output, train=train, test=test, seed=seed, size=_size(size), progress=progress)
+        sides = _size(size)
+        api.synth(output, train=train, test=test, seed=seed, size=sides, progress=progress, overwrite=overwrite)
     if train:
         say(f"{train} training and {test} test photos -> {escape(str(output / 'manifest.csv'))}")
 
@@ -182,18 +191,16 @@ def trimap(
     output: Annotated[Path, typer.Option(help="Folder for the masks and manifest.csv.")],
     band: Annotated[float, typer.Option(min=0.5, help="Pixels of border to each side of the outline.")] = 4,
     root: Root = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make palette-coded masks of skin, border and lesion from binary ones; data.trimap does so without files."""
     from lesionseg import console
-    from lesionseg.data.manifest import read_manifest
+    from lesionseg.data.manifest import manifest_inputs, read_manifest
     from lesionseg.data.trimaps import TRIMAP_CLASSES, write_trimaps
-    from lesionseg.errors import ConfigError
 
-    if Path(manifest).resolve() == (output / "manifest.csv").resolve():
-        raise ConfigError(f"{manifest} would be replaced by that of the trimaps", fix="choose another --output")
-
+    found, read = read_manifest(manifest, root), manifest_inputs(manifest, ())
     with console.counter(out, "writing") as progress:
-        made = write_trimaps(read_manifest(manifest, root), output, band, progress=progress)
+        made = write_trimaps(found, output, band, inputs=read, overwrite=overwrite, progress=progress)
     classes = ", ".join(f"{name}: '{colour}'" for name, colour in TRIMAP_CLASSES.items())
     say(f"train with data.manifest={escape(str(made))} data.classes={{{classes}}} optim.loss=ce")
 
@@ -206,17 +213,23 @@ def preview(
     overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value words.")] = None,
     config: Annotated[str | None, typer.Option(help="YAML file, or the name of a shipped config.")] = None,
     cases: Annotated[int, typer.Option(min=1, max=50, help="Photos to show.")] = 6,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a contact sheet of what augmentation makes of the first training photos."""
-    from lesionseg.config import load_config
+    from lesionseg.config import find_shipped, load_config
     from lesionseg.data.images import encode_photo_png
-    from lesionseg.data.manifest import read_manifest
-    from lesionseg.data.preview import contact_sheet
-    from lesionseg.io.writing import write_atomic
+    from lesionseg.data.manifest import manifest_inputs, read_manifest
+    from lesionseg.io.ownership import check_outputs, write_output
 
     settings = load_config(config, overrides or ())
-    shown = read_manifest(settings.data.manifest, settings.data.root).split("train")[:cases]
-    write_atomic(output, encode_photo_png(contact_sheet(settings, shown)))
+    manifest = read_manifest(settings.data.manifest, settings.data.root)
+    read = [find_shipped(config, "configs", ".yaml")] if config else []
+    read += manifest_inputs(settings.data.manifest, manifest.cases)
+    check_outputs([output], inputs=read, overwrite=overwrite)
+    shown = manifest.split("train")[:cases]
+    from lesionseg.data.preview import contact_sheet
+
+    write_output(output, encode_photo_png(contact_sheet(settings, shown)))
     say(f"{len(shown)} photos, as they are and in 7 epochs -> {escape(str(output))}")
 
 

@@ -21,6 +21,7 @@ from lesionseg.data import catalogue
 from lesionseg.data.catalogue import Dataset, RemoteFile
 from lesionseg.data.synthetic import DatasetFolders, generate, write_dataset
 from lesionseg.errors import ConfigError, DownloadError
+from lesionseg.io.ownership import RECORD
 
 
 def run(*words: str | Path) -> Any:
@@ -50,6 +51,7 @@ def test_a_clean_set_exits_0(fitting: DatasetFolders, tmp_path: Path) -> None:
     assert "Nothing was found in 4 cases." in result.output
     assert "4/4" in result.output
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        RECORD,
         "audit.html",
         "findings.csv",
         "fingerprint.json",

@@ -30,7 +30,7 @@ def cases() -> list[SyntheticCase]:
 
 def _bytes(folders: DatasetFolders) -> dict[str, bytes]:
     places = (folders.train_images, folders.train_masks, folders.test_images, folders.test_masks)
-    return {f"{place.name}/{file.name}": file.read_bytes() for place in places for file in sorted(place.iterdir())}
+    return {f"{place.name}/{file.name}": file.read_bytes() for place in places for file in sorted(place.glob("[!.]*"))}
 
 
 # --- generate ---------------------------------------------------------------------------------------------------------
@@ -290,8 +290,8 @@ def test_data_set_on_disk(tmp_path: Path) -> None:
         (folders.test_images, folders.test_masks, range(3, 5)),
     ):
         stems = [f"SYNTH_{index:07d}" for index in indices]
-        assert sorted(file.name for file in images.iterdir()) == [f"{stem}.jpg" for stem in stems]
-        assert sorted(file.name for file in masks.iterdir()) == [f"{stem}_Segmentation.png" for stem in stems]
+        assert sorted(file.name for file in images.glob("[!.]*")) == [f"{stem}.jpg" for stem in stems]
+        assert sorted(file.name for file in masks.glob("[!.]*")) == [f"{stem}_Segmentation.png" for stem in stems]
         for index, stem in zip(indices, stems, strict=True):
             pair = generate(4, index, width=64, height=48).pair
             mask = np.asarray(Image.open(masks / f"{stem}_Segmentation.png"))

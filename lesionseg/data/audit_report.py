@@ -25,7 +25,7 @@ from lesionseg.data.images import (
     resize_photo,
 )
 from lesionseg.errors import ImageError, OutputError
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import write_output
 from lesionseg.pages import render_template
 from lesionseg.records import BoolMask, Case, RgbImage
 from lesionseg.tables import encode_table
@@ -47,6 +47,15 @@ class AuditFiles:
     table: Path
     fingerprint: Path
 
+    @classmethod
+    def of(cls, output: Path) -> AuditFiles:
+        """Return the files of an audit in the folder ``output``."""
+        return cls(output / "audit.html", output / "findings.csv", output / "fingerprint.json")
+
+    def all(self) -> tuple[Path, ...]:
+        """Return every file."""
+        return (self.html, self.table, self.fingerprint)
+
 
 def write_audit(audit: Audit, output: Path, title: str) -> AuditFiles:
     """Writes ``audit.html``, ``findings.csv`` and ``fingerprint.json`` into a folder; earlier ones are replaced.
@@ -61,12 +70,12 @@ def write_audit(audit: Audit, output: Path, title: str) -> AuditFiles:
     """
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file, not a folder", fix="name a folder for the audit")
-    files = AuditFiles(output / "audit.html", output / "findings.csv", output / "fingerprint.json")
+    files = AuditFiles.of(output)
     page = _html(audit, title)
-    write_atomic(files.table, encode_table(["severity", "kind", "cases", "message", "fix"], map(_row, audit.findings)))
-    write_atomic(files.fingerprint, (json.dumps(_plain(audit.fingerprint), indent=2) + "\n").encode())
+    write_output(files.table, encode_table(["severity", "kind", "cases", "message", "fix"], map(_row, audit.findings)))
+    write_output(files.fingerprint, (json.dumps(_plain(audit.fingerprint), indent=2) + "\n").encode())
     # Last, so that the page is never newer than the table it names.
-    write_atomic(files.html, page.encode(errors="backslashreplace"))
+    write_output(files.html, page.encode(errors="backslashreplace"))
     return files
 
 

@@ -8,18 +8,26 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lesionseg.config import find_shipped, is_file
-from lesionseg.errors import ManifestError
+from lesionseg.errors import ManifestError, OutputError
+from lesionseg.io.ownership import write_output
 from lesionseg.io.reading import decode_text, read_regular
 from lesionseg.io.tables import parse_table
-from lesionseg.io.writing import write_atomic
 from lesionseg.records import Case
 
-__all__ = ["COLUMNS", "Manifest", "common_root", "read_manifest", "write_manifest"]
+__all__ = [
+    "COLUMNS",
+    "Manifest",
+    "common_root",
+    "manifest_inputs",
+    "manifest_outputs",
+    "read_manifest",
+    "write_manifest",
+]
 
 COLUMNS = ("case_id", "image", "mask", "split", "group", "diagnosis", "width", "height", "sha256")
 _REQUIRED = ("case_id", "image", "mask", "split")
@@ -68,6 +76,30 @@ def common_root(cases: Iterable[Case]) -> Path:
 def _absolute(path: Path) -> Path:
     # Without "..", which would end in the CSV and be refused there.
     return Path(os.path.normpath(path.absolute()))
+
+
+def manifest_outputs(path: Path) -> tuple[Path, Path]:
+    """Return the files that ``write_manifest`` writes: the CSV and ``<stem>.root``.
+
+    Raises:
+        OutputError: the path has no file name.
+    """
+    if not path.name:
+        raise OutputError(f"{path} is a folder", fix="name the CSV file to write with --output")
+    return path, path.with_suffix(".root")
+
+
+def manifest_inputs(source: str | Path, cases: Iterable[Case]) -> Iterator[Path]:
+    """Yield every file that is read with a manifest: the CSV, ``<stem>.root``, and the cases' photos and masks.
+
+    Args:
+        source: as in ``read_manifest``.
+        cases: as ``read_manifest`` found them.
+    """
+    path = find_shipped(source, "data_manifests", ".csv")
+    yield from (path, path.with_suffix(".root"))
+    for case in cases:
+        yield from (file for file in (case.image, case.mask) if file is not None)
 
 
 def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) -> Path:
@@ -123,8 +155,9 @@ def write_manifest(cases: Sequence[Case], path: Path, root: Path | None = None) 
         raise ManifestError(
             f"{path}: the name {error.object[error.start - 20 : error.end + 20]!a} is not UTF-8", fix="rename the file"
         ) from error
-    write_atomic(path, data)
-    write_atomic(path.with_suffix(".root"), f"{os.path.relpath(base, path.absolute().parent)}\n".encode())
+    table, memory = manifest_outputs(path)
+    write_output(table, data)
+    write_output(memory, f"{os.path.relpath(base, path.absolute().parent)}\n".encode())
     return base
 
 

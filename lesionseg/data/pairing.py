@@ -15,6 +15,7 @@ from lesionseg.data.columns import is_unknown, table_id
 from lesionseg.data.files import is_companion
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
 from lesionseg.errors import ImageError, PairingError
+from lesionseg.io.ownership import RECORD
 from lesionseg.records import Case
 
 __all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders"]
@@ -90,7 +91,7 @@ def list_pictures(
     except OSError as error:
         raise PairingError(f"{folder} cannot be listed: {error.strerror}", fix="pass a readable folder") from error
     for path in found:
-        if is_companion(path.name) and not path.name.startswith(ours):
+        if is_companion(path.name) and not path.name.startswith((RECORD, *ours)):
             warn(f"{path} left out: a companion or system file")
         elif _holds_pictures(path, suffixes):
             warn(f"{path} left out: a folder within the folder, which holds pictures of its own")

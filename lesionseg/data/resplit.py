@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lesionseg.data.duplicates import duplicate_groups
-from lesionseg.data.manifest import Manifest, write_manifest
+from lesionseg.data.manifest import Manifest, manifest_outputs, write_manifest
 from lesionseg.data.splits import clusters, hold_out, k_fold, official_split
 from lesionseg.errors import ConfigError, DataError
 from lesionseg.records import Case
 
-__all__ = ["SplitOptions", "split_manifest"]
+__all__ = ["SplitOptions", "split_manifest", "split_outputs"]
 
 _HELD_BACK = "test"
 
@@ -55,6 +55,17 @@ class SplitOptions:
             )
 
 
+def split_outputs(output: Path, options: SplitOptions) -> list[Path]:
+    """Return every file that ``split_manifest`` writes."""
+    manifest_outputs(output)
+    tables = [output] if options.folds is None else [_fold(output, number + 1) for number in range(options.folds)]
+    return [file for table in tables for file in manifest_outputs(table)]
+
+
+def _fold(output: Path, number: int) -> Path:
+    return output.with_stem(f"{output.stem}-fold{number}")
+
+
 def split_manifest(manifest: Manifest, output: Path, options: SplitOptions) -> list[Path]:
     """Splits a manifest's cases; cases that are ``test`` already stay so, and never share a group with the others.
 
@@ -86,9 +97,7 @@ def split_manifest(manifest: Manifest, output: Path, options: SplitOptions) -> l
         return [_write([*_as(kept, "train"), *_as(held, "val"), *test], output, manifest)]
     folds = k_fold(rest, options.folds or 0, options.seed, options.stratify)
     return [
-        _write(
-            [*_as(kept, "train"), *_as(held, "val"), *test], output.with_stem(f"{output.stem}-fold{number}"), manifest
-        )
+        _write([*_as(kept, "train"), *_as(held, "val"), *test], _fold(output, number), manifest)
         for number, (kept, held) in enumerate(folds, start=1)
     ]
 

@@ -12,6 +12,7 @@ A case is planned first (what is in the photo) and rendered then (the pixels), b
 4. Artefacts (``artefacts.py``), then a camera: white balance, exposure, tone curve, blur, noise.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from skimage.color import lab2rgb
 from lesionseg.data.artefacts import ARTEFACTS, LUMA, Field, cells, illuminate, noise, photograph, smoothstep, unit
 from lesionseg.data.retaken import MELANIN
 from lesionseg.errors import OutputError
+from lesionseg.io.ownership import write_output
 from lesionseg.records import BoolMask, Pair
 
-__all__ = ["CasePlan", "DatasetFolders", "SyntheticCase", "draw_plan", "generate", "write_dataset"]
+__all__ = ["CasePlan", "DatasetFolders", "SyntheticCase", "dataset_outputs", "draw_plan", "generate", "write_dataset"]
 
 _MIN_SIDE = 32
+_MASK = "_Segmentation.png"
 # Fitzpatrick type -> ITA in degrees.
 _ITA = {1: (55, 75), 2: (41, 55), 3: (28, 41), 4: (10, 28), 5: (-30, 10), 6: (-55, -30)}
 _SKIN_WEIGHTS = (0.22, 0.26, 0.20, 0.14, 0.10, 0.08)
@@ -306,10 +309,16 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_pair(pair: Pair, images: Path, masks: Path) -> None:
+def _write_pair(pair: Pair, image: Path, mask: Path) -> None:
     # 4:4:4 keeps thin hairs and borders in colour.
-    Image.fromarray(pair.image).save(images / f"{pair.case_id}.jpg", quality=92, subsampling=0)
-    Image.fromarray(pair.mask.astype(np.uint8) * 255).save(masks / f"{pair.case_id}_Segmentation.png")
+    write_output(image, _encoded(pair.image, "JPEG", quality=92, subsampling=0))
+    write_output(mask, _encoded(pair.mask.astype(np.uint8) * 255, "PNG"))
+
+
+def _encoded(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def _case_id(index: int) -> str:
@@ -324,6 +333,15 @@ def _refuse_other_photos(place: Path, indices: range) -> None:
             f"{place} holds {len(others)} photos that would be mixed with these, the first {others[0]}",
             fix="name another folder, or delete these",
         )
+
+
+def dataset_outputs(folder: Path, *, train: int, test: int) -> list[tuple[Path, Path]]:
+    """Return the files that ``write_dataset`` writes: photo and mask of every case."""
+    parts = ["train"] * train + ["test"] * test
+    return [
+        (folder / f"{part}_images" / f"{_case_id(index)}.jpg", folder / f"{part}_masks" / f"{_case_id(index)}{_MASK}")
+        for index, part in enumerate(parts)
+    ]
 
 
 def write_dataset(
@@ -343,7 +361,8 @@ def write_dataset(
     training ones.
 
     Args:
-        folder: where to write; files of the same names are replaced.
+        folder: where to write; files of the same names are replaced, so ``check_outputs`` of ``dataset_outputs`` comes
+            first.
         train, test: how many cases of each.
         seed, width, height: as for :func:`generate`.
         progress: called with (cases written, cases in all) after each.
@@ -360,10 +379,9 @@ def write_dataset(
     with _writing(folder):
         for place in places:
             place.mkdir(parents=True, exist_ok=True)
-    for index in range(train + test):
+    for index, files in enumerate(dataset_outputs(folder, train=train, test=test)):
         pair = generate(seed, index, width=width, height=height).pair
-        with _writing(folder):
-            _write_pair(pair, *(places[:2] if index < train else places[2:]))
+        _write_pair(pair, *files)
         if progress:
             progress(index + 1, train + test)
     return DatasetFolders(*places)

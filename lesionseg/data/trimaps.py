@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from PIL import Image
 
 from lesionseg.data.classes import ClassMask, trimap
 from lesionseg.data.images import read_mask
-from lesionseg.data.manifest import Manifest, write_manifest
+from lesionseg.data.manifest import Manifest, manifest_outputs, write_manifest
 from lesionseg.errors import DataError
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import check_outputs, write_output
 from lesionseg.records import Case
 
 __all__ = ["TRIMAP_CLASSES", "encode_classes_png", "write_trimaps"]
@@ -33,7 +33,13 @@ def encode_classes_png(mask: ClassMask, colours: tuple[str, ...] = tuple(TRIMAP_
 
 
 def write_trimaps(
-    manifest: Manifest, output: Path, band: float, *, progress: Callable[[int, int], None] | None = None
+    manifest: Manifest,
+    output: Path,
+    band: float,
+    *,
+    inputs: Iterable[Path] = (),
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Writes ``<case_id>_trimap.png`` for every case, at its mask's own size, and ``manifest.csv``, which lists them.
 
@@ -41,6 +47,8 @@ def write_trimaps(
         manifest: cases with binary masks.
         output: the folder to write to.
         band: pixels of border to each side of the outline, at the mask's own size.
+        inputs: files that are read beside the cases' photos and masks, and are no place to write to.
+        overwrite: replace files that lesionseg did not write, or that were changed since.
         progress: called with (done, total).
 
     Returns:
@@ -49,7 +57,7 @@ def write_trimaps(
     Raises:
         DataError: a case has no mask, or an id that cannot name a file.
         ImageError: a mask cannot be read.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or files of other origin are in the way.
     """
     bare = [case.case_id for case in manifest.cases if case.mask is None]
     if bare:
@@ -59,9 +67,17 @@ def write_trimaps(
     if odd:
         raise DataError("these case ids cannot name a file", problems=odd, fix="correct them in the manifest")
 
+    listing = output / "manifest.csv"
+    photos = [file for case in manifest.cases for file in (case.image, case.mask) if file is not None]
+    check_outputs(
+        [*(_trimap_file(output, case) for case in manifest.cases), *manifest_outputs(listing)],
+        inputs=[*inputs, *photos],
+        overwrite=overwrite,
+    )
+
     def make(case: Case, mask: Path) -> Case:
-        path = output / f"{case.case_id}_trimap.png"
-        write_atomic(path, encode_classes_png(trimap(read_mask(mask), band)))
+        path = _trimap_file(output, case)
+        write_output(path, encode_classes_png(trimap(read_mask(mask), band)))
         return replace(case, mask=path)
 
     cases = []
@@ -71,5 +87,9 @@ def write_trimaps(
             cases.append(case)
             if progress:
                 progress(done, len(manifest.cases))
-    write_manifest(cases, output / "manifest.csv")
-    return output / "manifest.csv"
+    write_manifest(cases, listing)
+    return listing
+
+
+def _trimap_file(output: Path, case: Case) -> Path:
+    return output / f"{case.case_id}_trimap.png"

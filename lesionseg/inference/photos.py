@@ -16,6 +16,7 @@ import numpy as np
 from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
 from lesionseg.errors import DataError
 from lesionseg.inference.journal import Part, is_table
+from lesionseg.io.ownership import RECORD
 
 __all__ = ["Listing", "is_within", "list_photos", "output_holds", "output_stem", "place_of", "refuse_shared_names"]
 
@@ -110,6 +111,8 @@ def _walk(source: Path, output: str) -> tuple[list[str], list[str]]:
         before = len(names), len(skipped), len(folders)
         for entry in _entries(path):
             name = entry.name
+            if name == RECORD:
+                continue
             odd = is_companion(name)
             # The kind of each entry comes with the listing; only links are looked up.
             if _is_folder(entry):

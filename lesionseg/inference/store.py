@@ -16,6 +16,7 @@ from typing import Any
 from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.journal import TABLE_HEAD, is_table_head, is_table_name
+from lesionseg.io.ownership import RECORD
 
 __all__ = ["Store", "open_store"]
 
@@ -53,7 +54,8 @@ class Store:
             found = self.files.get_file_info(FileSelector(self.base, recursive=True))
         except OSError as error:
             raise DataError(f"{self.uri} cannot be listed: {error}", fix="check the address and the access") from error
-        names = sorted(posixpath.relpath(info.path, self.base) for info in found if info.type == FileType.File)
+        files = [info.path for info in found if info.type == FileType.File and info.base_name != RECORD]
+        names = sorted(posixpath.relpath(path, self.base) for path in files)
         results = {folder for name in names if (folder := posixpath.dirname(name)) and self._is_table(name)}
         results |= {posixpath.relpath(leave_out, self.base)} if leave_out else set()
         seen = [name for name in names if not any(_is_odd(folder, results) for folder in _folders_of(name))]
