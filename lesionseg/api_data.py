@@ -59,16 +59,11 @@ def pair(
     from lesionseg.data.label_tables import merge_labels, read_groups, read_labels
     from lesionseg.data.manifest import manifest_outputs, read_manifest, write_manifest
     from lesionseg.data.pairing import Folders, pair_folders
-    from lesionseg.errors import ConfigError
     from lesionseg.io.ownership import check_outputs
     from lesionseg.tables import one_line
 
-    tests = as_paths(images=test_images, masks=test_masks)
-    if (tests["images"] is None) != (tests["masks"] is None):
-        raise ConfigError("test photos and test masks go together", fix="pass both folders, or neither")
     folders = [Folders("train", as_path(images), as_path(masks))]
-    if tests["images"] and tests["masks"]:
-        folders.append(Folders("test", tests["images"], tests["masks"]))
+    folders += _test_folders(**as_paths(images=test_images, masks=test_masks))
     # A single path is a sequence too, of letters.
     files = [labels] if isinstance(labels, str | Path) else labels
     label_tables = [as_path(path) for path in files]
@@ -97,6 +92,15 @@ def pair(
         _record(told, noted)
     root = write_manifest(cases, manifest)
     return read_manifest(manifest, root)
+
+
+def _test_folders(images: Path | None, masks: Path | None) -> list[Folders]:
+    from lesionseg.data.pairing import Folders
+    from lesionseg.errors import ConfigError
+
+    if (images is None) != (masks is None):
+        raise ConfigError("test photos and test masks go together", fix="pass both folders, or neither")
+    return [Folders("test", images, masks)] if images and masks else []
 
 
 def _files_in(folders: Iterable[Folders]) -> list[Path]:
