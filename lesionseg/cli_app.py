@@ -43,6 +43,7 @@ def app_page(
 ) -> None:
     """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
     from lesionseg.app.address import Address, check_address
+    from lesionseg.app.building import find_page
     from lesionseg.app.hosts import is_local
     from lesionseg.app.server import serve
     from lesionseg.app.site import default_model, find_file, make_site, require_site_folder, write_site
@@ -55,8 +56,9 @@ def app_page(
         check_address(address)
     name = default_model() if model is None else model
     file = find_file(name)
+    page = find_page(say)
     with out.status("making the page"):
-        site = make_site(file)
+        site = make_site(file, page)
     if build is not None:
         write_site(site, build)
         say(f"page -> {escape(str(build))}: {sum(map(len, site.values())) / 1e6:.0f} MB; see docs/app.md on hosting it")

@@ -1,6 +1,11 @@
 """The built page is found, built or missed, and never one of other sources."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +86,11 @@ def test_it_is_built_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     folder = find_page()
     assert folder == page_cache() / version
     assert find_page() == folder
-    install, run = log.read_text().splitlines()
+    view, install, run = log.read_text().splitlines()
+    assert view.startswith("view esbuild version")
+    for words in (view, install):
+        assert "--fetch-retries=1" in words
+        assert "--fetch-timeout=" in words
     assert install.startswith("install --ignore-scripts")
     assert "--no-package-lock" in install
     assert run == "run --silent build"
@@ -92,7 +101,75 @@ def test_what_npm_complains_of_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path
     fake_npm(monkeypatch, tmp_path / "bin", "echo 'npm error code ENOTFOUND' >&2\nexit 7")
     with pytest.raises(ResourceError, match=r"npm ended with 7:\n  - npm error code ENOTFOUND\nFix: check the network"):
         find_page()
-    assert not page_cache().exists()
+    assert list(page_cache().iterdir()) == []
+
+
+def test_every_step_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_npm(monkeypatch, tmp_path / "bin", 'if [ "$1" = run ]; then mkdir dist; fi')
+    lines: list[str] = []
+    find_page(lines.append)
+    assert [line.split()[0] for line in lines] == ["the", "fetching", "building"]
+
+
+def test_a_registry_that_never_answers_is_told_and_npm_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(building, "_ASKING", 1.0)
+    # The shell is npm here; what it starts holds its output open.
+    fake_npm(monkeypatch, tmp_path / "bin", f"sleep 60 &\necho $! > {tmp_path / 'pid'}\nwait")
+    started = time.monotonic()
+    with pytest.raises(
+        ResourceError, match=r"registry cannot be used: npm took over 1 seconds\nFix: check the network"
+    ):
+        find_page()
+    assert time.monotonic() - started < 20
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert list(page_cache().iterdir()) == []
+
+
+def is_alive(pid: int) -> bool:
+    for _ in range(50):
+        state = Path(f"/proc/{pid}/stat")
+        try:
+            # One that has ended stays as a zombie where nobody asks for it.
+            if state.read_text().rpartition(")")[2].split()[0] == "Z":
+                return False
+        except OSError:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_npm_ends_with_the_program(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    fake_npm(
+        monkeypatch,
+        tmp_path / "bin",
+        f"sleep 60 &\necho $! > {tmp_path / 'new'}; mv {tmp_path / 'new'} {tmp_path / 'pid'}\nwait",
+    )
+    code = (
+        "from pathlib import Path; from lesionseg.app import building; "
+        f"building.SOURCES = Path({str(elsewhere)!r}); building.find_page()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert process.returncode == (-number if number == signal.SIGINT else 143)
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert list(page_cache().iterdir()) == []
+
+
+def test_what_killed_builds_have_left_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_npm(monkeypatch, tmp_path / "bin", 'if [ "$1" = run ]; then mkdir dist; fi')
+    for name, age in (("old", 10_000), ("new", 0)):
+        left = page_cache() / f".part-{name}" / "page"
+        left.mkdir(parents=True)
+        os.utime(left.parent, (time.time() - age, time.time() - age))
+    find_page()
+    assert sorted(path.name for path in page_cache().iterdir()) == [".part-new", page_version()]
 
 
 def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lesionseg import cli
-from lesionseg.app import address, server, site
+from lesionseg.app import address, building, server, site
 from lesionseg.errors import LesionsegError
 
 OTHERS = "others in this network can open the page"
@@ -32,7 +32,8 @@ def test_other_addresses_are_asked_for_and_warned_of(
     def serve(found: site.Site, place: server.Address, tell: Callable[[str], None]) -> None:
         served.append(place)
 
-    monkeypatch.setattr(site, "make_site", lambda model: {})
+    monkeypatch.setattr(building, "find_page", lambda report: tmp_path)
+    monkeypatch.setattr(site, "make_site", lambda model, page: {})
     monkeypatch.setattr(address, "check_address", lambda found: found)
     monkeypatch.setattr(server, "serve", serve)
     result = CliRunner().invoke(cli.app, ["app", "--model", str(tmp_path / "any.onnx"), *words])
@@ -61,11 +62,11 @@ def test_other_addresses_are_asked_for_and_warned_of(
 def test_what_cannot_be_served_or_written_is_refused_before_the_page_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], part: str
 ) -> None:
-    def make_site(model: Path) -> site.Site:
+    def find_page(report: object) -> Path:
         raise AssertionError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(site, "make_site", make_site)
+    monkeypatch.setattr(building, "find_page", find_page)
     (tmp_path / "taken").write_text("mine")
     result = CliRunner().invoke(cli.app, ["app", "--port", "0", *words] if "--build" not in words else ["app", *words])
     assert isinstance(result.exception, LesionsegError), result.output
@@ -76,7 +77,7 @@ def test_what_cannot_be_served_or_written_is_refused_before_the_page_is_made(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_is_read_only_is_refused_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(site, "make_site", None)
+    monkeypatch.setattr(building, "find_page", None)
     (tmp_path / "shut").mkdir(mode=0o555)
     result = CliRunner().invoke(cli.app, ["app", "--build", str(tmp_path / "shut" / "page")])
     assert "is not writable" in str(result.exception)

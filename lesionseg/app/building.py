@@ -6,13 +6,19 @@ without npm's registry, and most users never open the page.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from lesionseg.errors import ConfigError, OutputError, ResourceError
 
@@ -27,7 +33,18 @@ VERSION_FILE = "version.txt"
 _BUILT = "dist"
 _LEFT_OUT = (_BUILT, "node_modules", "package-lock.json")
 
-_MINUTES = 10
+_PART = ".part-"
+
+_ASKING, _WORKING = 60.0, 600.0
+"""Seconds for the registry's first answer, and for each step after it."""
+_LONGEST_BUILD = _ASKING + 2 * _WORKING
+
+_FIX = (
+    "check the network, the proxy ('npm config get proxy'), the registry ('npm config get registry') and that "
+    "'node --version' says 20 or newer; then run the same command again"
+)
+
+Report = Callable[[str], None]
 
 
 def page_version() -> str:
@@ -49,8 +66,11 @@ def page_cache() -> Path:
     return Path(home) / "lesionseg" / "app"
 
 
-def find_page() -> Path:
+def find_page(report: Report = lambda line: None) -> Path:
     """The folder of a built page; builds it where there is none yet.
+
+    Args:
+        report: called with a line for each step of the building, which takes a minute.
 
     Raises:
         ConfigError: there is neither a built page nor Node.
@@ -62,19 +82,27 @@ def find_page() -> Path:
     for folder in (SOURCES / _BUILT, kept):
         if _version_of(folder) == version:
             return folder
-    with tempfile.TemporaryDirectory(prefix="lesionseg-app-") as work:
-        built = build_page(Path(work) / "page")
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".part-") as part:
-                shutil.copytree(built, Path(part) / version)
-                shutil.rmtree(kept, ignore_errors=True)
-                (Path(part) / version).replace(kept)
-        except OSError as error:
-            raise OutputError(
-                f"{kept} cannot be written: {error.strerror}", fix="set XDG_CACHE_HOME to a writable folder"
-            ) from error
+    _find_npm()
+    try:
+        # Beside its place: a rename then makes it whole, and a cache that is read-only shows before npm has worked.
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(kept.parent)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=_PART, ignore_cleanup_errors=True) as work:
+            built = build_page(Path(work) / "page", report)
+            shutil.rmtree(kept, ignore_errors=True)
+            built.replace(kept)
+    except OSError as error:
+        raise OutputError(
+            f"{kept} cannot be written: {error.strerror or error}", fix="set XDG_CACHE_HOME to a writable folder"
+        ) from error
     return kept
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed have left."""
+    for left in folder.glob(f"{_PART}*"):
+        if time.time() - left.stat().st_mtime > _LONGEST_BUILD:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _version_of(folder: Path) -> str:
@@ -84,11 +112,25 @@ def _version_of(folder: Path) -> str:
         return ""
 
 
-def build_page(work: Path) -> Path:
+def _find_npm() -> str:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConfigError(
+            "the page is not built yet, and building it takes Node.js",
+            fix="install Node.js 20 or newer with npm and run the same command again; it is needed only this once",
+        )
+    return npm
+
+
+def build_page(work: Path, report: Report = lambda line: None) -> Path:
     """Builds the page with npm, and leaves what npm fetched beside it.
+
+    The registry is asked for one small file first: npm by itself may wait a quarter of an hour for one that does not
+    answer, and slow connections need most of that for the packages.
 
     Args:
         work: a folder that does not exist yet; the sources are copied there.
+        report: called with a line for each step.
 
     Returns:
         The folder of the built page.
@@ -97,28 +139,80 @@ def build_page(work: Path) -> Path:
         ConfigError: there is no Node.
         ResourceError: npm failed.
     """
-    npm = shutil.which("npm")
-    if npm is None:
-        raise ConfigError(
-            "the page is not built yet, and building it takes Node.js",
-            fix="install Node.js 20 or newer with npm and run the same command again; it is needed only this once",
-        )
+    npm = _find_npm()
     shutil.copytree(SOURCES, work, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    report(f"the page is built once, with npm: asking npm's registry (at most {_ASKING:.0f} s)")
+    _run(_Step("npm's registry cannot be used", [npm, "view", "esbuild", "version", *_fetching(15)], _ASKING), work)
+    report("fetching packages")
+    words = [*("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"), *_fetching(120)]
     # No package's own script runs; none of them needs to.
-    _run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], work)
-    _run([npm, "run", "--silent", "build"], work)
+    _run(_Step("the page's packages could not be fetched", [npm, "install", *words], _WORKING), work)
+    report("building the page")
+    _run(_Step("the page could not be built", [npm, "run", "--silent", "build"], _WORKING), work)
     return work / _BUILT
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _fetching(seconds: int) -> list[str]:
+    """npm's limits: for each file, with one more try."""
+    return [
+        f"--fetch-timeout={1000 * seconds}",
+        *("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A program to run: the message if it fails, its words, and its limit in seconds."""
+
+    failure: str
+    command: Sequence[str]
+    limit: float
+
+
+def _run(step: _Step, folder: Path) -> None:
+    # A file and not a pipe: what npm has started may hold a pipe open after npm itself has ended.
+    with tempfile.TemporaryFile() as log, _ending_on_sigterm():
+        with subprocess.Popen(  # noqa: S603
+            step.command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        ) as process:
+            try:
+                code = process.wait(step.limit)
+            except BaseException as error:
+                _end(process)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise ResourceError(f"{step.failure}: npm took over {step.limit:.0f} seconds", fix=_FIX) from error
+                raise
+        if code:
+            log.seek(0)
+            lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            raise ResourceError(f"{step.failure}: npm ended with {code}", problems=lines[:8], fix=_FIX)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that runs, and what it has started."""
+    with contextlib.suppress(OSError):
+        if os.name == "nt":
+            words = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            subprocess.run(words, capture_output=True, check=False)  # noqa: S603
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM an exception, so that npm ends with this process."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60 * _MINUTES)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        raise ResourceError(f"npm took over {_MINUTES} minutes", fix="check the network and try again") from error
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise ResourceError(
-            f"the page could not be built: npm ended with {done.returncode}",
-            problems=lines[-8:],
-            fix="check the network, and that 'node --version' says 20 or newer",
-        )
+        previous = signal.signal(signal.SIGTERM, end)
+    except ValueError:
+        # Only the main thread may set handlers; elsewhere the caller decides.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
