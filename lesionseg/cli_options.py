@@ -1,6 +1,7 @@
 """Which options belong to what: one declaration for all commands, checked before any command starts.
 
-An option that would have no effect, and an option for one value that is given twice, are refused instead of ignored.
+An option that would have no effect, an option for one value that is given twice, and arguments without text are refused
+instead of ignored.
 """
 
 from __future__ import annotations
@@ -141,19 +142,36 @@ def find_conditions(command: str, option: str) -> Conditions | None:
 
 
 class _Command(TyperCommand):
-    """A command that refuses options without effect.
+    """A command that refuses options without effect, and arguments without text.
 
     Raises:
-        ConfigError: listing every option that has no effect, or that is repeated.
+        ConfigError: listing every option that has no effect, that is repeated, or whose value is blank.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        _refuse_empty(values, order)
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             _refuse_repeated(order)
             _refuse_idle(ctx, {param.name: param.opts[0] for param in order if param.param_type_name == "option"})
         return rest
+
+
+def _refuse_empty(values: Mapping[str, Any], order: list[Any]) -> None:
+    # Mostly a variable of the shell that is not set; pathlib would take it for the working folder.
+    problems = []
+    for param in dict.fromkeys(order):
+        value = values.get(param.name)
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(word, str) and not word.strip() for word in given):
+            problems.append(param.opts[0] if param.param_type_name == "option" else param.human_readable_name)
+    if problems:
+        raise ConfigError(
+            "these arguments are empty",
+            problems=problems,
+            fix="pass a value, or leave the option out; perhaps a variable of the shell is not set",
+        )
 
 
 def _refuse_repeated(order: list[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +39,7 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+_SHOWN = 20
 _WRITTEN, _FOUND, _WHERE = "What is written", "How the lesion is found", "Where it runs"
 
 
@@ -159,11 +161,30 @@ def predict(
     except KeyboardInterrupt:
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
+    _report(result)
+
+
+def _report(result: FolderResult | ClusterResult) -> None:
+    """Print what became of the photos, and exit with ``PARTIAL`` where some need attention."""
     say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if missing := getattr(result, "missing", ()):
-        say(f"predictions.csv follows with the last part; still to come: {', '.join(map(str, missing))}")
-    if result.failed:
+        say(f"predictions.csv follows with the last part; still to come: {_shortened(missing)}")
+    pictures = [one for one in result.skipped if one.is_picture]
+    if pictures:
+        say(f"{len(pictures)} files left out that may be photos:")
+        for one in pictures[:_SHOWN]:
+            say(escape(f"  {one.name}: {one.reason}"))
+        if len(pictures) > _SHOWN:
+            say(f"  and {len(pictures) - _SHOWN} more; the table lists them")
+    if others := sum(one.is_other for one in result.skipped):
+        say(f"{others} files that are not photos left out; the table lists them")
+    if result.failed or pictures:
         raise typer.Exit(PARTIAL)
+
+
+def _shortened(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return ", ".join(map(str, numbers[:_SHOWN])) + more
 
 
 def _part(count: int | None, number: int | None) -> Part | None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from red_channel import save
 from typer.testing import CliRunner
 
 from lesionseg import cli, cli_parts
@@ -217,3 +218,32 @@ def test_ctrl_c_saves_and_exits_130(tiny, tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "go on with: lesionseg train --name long --runs runs --resume" in " ".join(out.split())
     assert '"status": "interrupted"' in (tmp_path / "runs/long/run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["predict", ""], "SOURCE"),
+        (["predict", "photos", "--output", "  "], "--output"),
+        (["predict", "photos", "--model="], "--model"),
+        (["data", "pair", "--images", "", "--masks", "m"], "--images"),
+        (["evaluate", "--model", "m", "--runs="], "--runs"),
+    ],
+)
+def test_empty_arguments_are_refused(words: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError, match="these arguments are empty") as caught:
+        CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert caught.value.problems == (problem,)
+
+
+def test_what_predict_leaves_out_is_named(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "a.jpg")
+    for name in ("c.DNG", "notes.txt"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    words = ["predict", str(tmp_path / "photos"), "--model", str(exported[1]), "--output", str(tmp_path / "out")]
+    told = CliRunner().invoke(cli.app, words)
+    assert told.exit_code == 3
+    assert "c.DNG: a raw file" in told.output
+    assert "1 files that are not photos" in told.output
+    table = (tmp_path / "out" / "predictions.csv").read_text()
+    assert table.count("skipped") == 2

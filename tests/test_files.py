@@ -11,9 +11,9 @@ import pytest
 from pictures import RGB, encoded
 
 from lesionseg.data import files
-from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, read_bytes
+from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, as_path, read_bytes
 from lesionseg.data.images import read_image
-from lesionseg.errors import ImageError
+from lesionseg.errors import ConfigError, ImageError
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
@@ -81,6 +81,31 @@ def test_a_file_that_is_seconds_old_and_incomplete_is_read_once_more(
     assert len(pauses) == 1
     assert read_bytes(path) == data
     assert len(pauses) == 1, "a whole file is never waited for"
+
+
+def test_a_file_dated_tomorrow_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.touch()
+    os.utime(path, (time.time() + 86400,) * 2)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it was waited for"))
+    with pytest.raises(ImageError, match="empty"):
+        read_bytes(path)
+
+
+def test_of_many_young_files_the_first_is_waited_for(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.png").touch()
+    started = time.monotonic()
+    for number in range(20):
+        with pytest.raises(ImageError, match="empty"):
+            read_bytes(tmp_path / f"{number}.png")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_path_is_not_the_working_folder(text: str) -> None:
+    with pytest.raises(ConfigError, match="a path is empty"):
+        as_path(text)
 
 
 def test_a_file_that_keeps_growing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.journal import COLUMNS, TABLE, Journal, Part, is_table, journal_path, read_table, table_path
+from lesionseg.inference.kinds import COMPANION, Skipped
 
 NAMES = ["=a.png", "b.png", "c/ü.png", "d\udcff.jpg"]
 
@@ -65,7 +66,7 @@ def test_damaged_lines_are_passed_over(tmp_path: Path, noise: bytes) -> None:
 
 def test_the_table_is_sorted_and_takes_the_journals_place(tmp_path: Path) -> None:
     journal = filled(tmp_path)
-    table = journal.finish(["a_superpixels.png", "z.db"])
+    table = journal.finish([Skipped("a_superpixels.png", COMPANION), Skipped("z.db", COMPANION)])
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -128,9 +129,9 @@ def test_a_torn_table_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert [one["width"] for one in read_table(table)] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize(("number", "count"), [(0, 3), (4, 3), (1, 0), (-1, 2)])
+@pytest.mark.parametrize(("number", "count"), [(0, 3), (4, 3), (1, 0), (-1, 2), (5, 10**9)])
 def test_parts_that_do_not_exist(number: int, count: int) -> None:
-    with pytest.raises(ConfigError, match="there is no part"):
+    with pytest.raises(ConfigError, match="part"):
         Part(number, count)
 
 

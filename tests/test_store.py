@@ -11,6 +11,7 @@ from object_store import address, bucket, google_bucket
 from lesionseg.data.files import MAX_BYTES
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.journal import COLUMNS
+from lesionseg.inference.kinds import COMPANION, OTHER, Skipped
 from lesionseg.inference.store import Store, open_store
 from lesionseg.tables import encode_table
 
@@ -103,7 +104,10 @@ def test_listing_a_bucket(options: str) -> None:
     store = open_store(address("listing", options))
     for name in ("b.JPG", "a/c.png", ".hidden.jpg", ".cache/d.jpg", "notes.txt"):
         store.write(name, b"1")
-    assert store.list_photos() == (["a/c.png", "b.JPG"], [".hidden.jpg"])
+    assert store.list_photos() == (
+        ["a/c.png", "b.JPG"],
+        [Skipped(".hidden.jpg", COMPANION), Skipped("notes.txt", OTHER)],
+    )
     with pytest.raises(DataError, match="cannot be listed"):
         open_store(address("x", options).replace("@bucket", "@no-such-bucket")).list_photos()
 
@@ -139,8 +143,16 @@ def test_listing_tells_photos_from_companions_and_leaves_out_the_rest(tmp_path: 
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
+    (tmp_path / "IM0").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "IM1").write_bytes(b"\0" * 128 + b"DICM")
     store = Store("mock://in", str(tmp_path), pa_fs.LocalFileSystem())
-    assert store.list_photos() == (["a/c.png", "b.JPG"], [".hidden.jpg", "a_superpixels.png"])
+    skipped = [
+        Skipped(".hidden.jpg", COMPANION),
+        Skipped("IM1", "DICOM data: convert it to JPEG or PNG"),
+        Skipped("a_superpixels.png", COMPANION),
+        Skipped("notes.txt", OTHER),
+    ]
+    assert store.list_photos() == (["IM0", "a/c.png", "b.JPG"], skipped)
     with pytest.raises(DataError, match="cannot be listed"):
         Store("mock://gone", str(tmp_path / "gone"), pa_fs.LocalFileSystem()).list_photos()
 
@@ -161,7 +173,7 @@ def test_what_a_run_has_written_is_no_photo(tmp_path: Path) -> None:
             (tmp_path / folder / "predictions.csv").write_bytes(encode_table(columns, []))
     store = Store("mock://in", str(tmp_path), pa_fs.LocalFileSystem())
     left = ["clinic/a.png", "clinic/deep/b.png", "mine/a.png", "mine/deep/b.png"]
-    assert store.list_photos(leave_out=str(tmp_path / "masks")) == (left, [])
+    assert store.list_photos(leave_out=str(tmp_path / "masks")) == (left, [Skipped("mine/predictions.csv", OTHER)])
     unrelated = store.list_photos(leave_out=str(tmp_path.parent / "elsewhere"))[0]
     assert unrelated == sorted([*left, "masks/a.png", "masks/deep/b.png"])
 

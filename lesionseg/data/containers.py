@@ -16,10 +16,13 @@ from lesionseg.data.directories import clean_tiff, orientation_of
 from lesionseg.data.jpeg import walk_jpeg
 from lesionseg.errors import ImageError
 
-__all__ = ["FORMATS", "Container", "damaged", "has_end", "inspect"]
+__all__ = ["FORMATS", "HEAD_BYTES", "Container", "damaged", "describe", "has_end", "inspect"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 """What is decoded; everything else is refused."""
+
+HEAD_BYTES = 1024
+"""How many of a file's first bytes tell its format."""
 
 _MAX_BLOCKS = 100_000
 # Deflate cannot shrink by more.
@@ -88,7 +91,7 @@ def inspect(data: bytes, name: str) -> Container:
                 raise damaged(name, "it is cut off") from error
             except ValueError as error:
                 raise damaged(name, str(error)) from error
-    what = _describe(data)
+    what = _describe_other(data)
     raise ImageError(
         f"{name} is not a picture in a supported format ({', '.join(FORMATS)})" + (f", but {what}" if what else ""),
         fix="replace it by a JPEG or PNG" if what in ("", "HTML", "ZIP") else f"convert it from {what} to JPEG or PNG",
@@ -108,11 +111,21 @@ def has_end(data: bytes) -> bool:
     return bool(data)
 
 
-def _describe(data: bytes) -> str:
+def describe(head: bytes) -> str:
+    """Return the format that a file's first ``HEAD_BYTES`` bytes tell, one of ``FORMATS`` or another; '' if unknown."""
+    for start, name in _STARTS.items():
+        # Text may begin with BM, too.
+        is_text = name == "BMP" and int.from_bytes(head[14:18], "little") not in _BMP_HEADERS
+        if head.startswith(start) and (name != "WEBP" or head[8:12] == b"WEBP") and not is_text:
+            return name
+    return _describe_other(head)
+
+
+def _describe_other(data: bytes) -> str:
     for start, magics, what in _OTHERS:
         if data.startswith(magics, start):
             return what
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    head = data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in head:
         return "SVG"
     return "HTML" if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) else ""
@@ -239,3 +252,5 @@ _READERS: dict[bytes, Callable[[bytes, str], Container]] = {
     b"II*\0": _inspect_tiff,
     b"MM\0*": _inspect_tiff,
 }
+_STARTS = dict(zip(_READERS, ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "TIFF"), strict=True))
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)

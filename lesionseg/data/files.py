@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lesionseg.data.containers import has_end
-from lesionseg.errors import ImageError
+from lesionseg.errors import ConfigError, ImageError
 from lesionseg.records import Case
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "AnyPath", "as_path", "files_digest", "is_companion", "read_bytes"]
@@ -31,13 +31,19 @@ MAX_BYTES = 256 * 2**20
 # Hidden files, what macOS and Windows leave in folders, and ISIC 2017's companion pictures.
 _SYSTEM, _COMPANION = ("thumbs.db", "desktop.ini"), "_superpixels."
 
-# Seconds for which a file without an end counts as one that is being copied, and until it is looked at again.
-_YOUNG = 2.0
-_PAUSE = 0.3
+# Seconds without a change after which a file without an end no longer counts as one that is being copied. Counted from
+# the change and not from the first look: of many files that were copied together, only the first is waited for.
+_SETTLED = 0.5
 
 
 def as_path(path: AnyPath) -> Path:
-    """A ``Path`` of what may be a ``str``."""
+    """Return a ``Path`` of what may be a ``str``.
+
+    Raises:
+        ConfigError: the text is empty or blank; pathlib would take it for the working folder.
+    """
+    if isinstance(path, str) and not path.strip():
+        raise ConfigError("a path is empty", fix="pass a path; the working folder is '.'")
     # Path.expanduser raises where there is no such user; a folder may be called so.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
@@ -67,14 +73,16 @@ def files_digest(cases: Iterable[Case]) -> str:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file of at most 256 MiB.
 
-    A file that changes while it is read, or that is seconds old and has no end yet, is read once more a moment later.
+    A file that changes while it is read, or that changed less than half a second ago and has no end yet, is read once
+    more a moment later.
 
     Raises:
         ImageError: it is missing, not a regular file, unreadable, empty, too large, or still being written.
     """
     data, age = _read_once(path)
-    if age is None or (age < _YOUNG and not has_end(data)):
-        time.sleep(_PAUSE)
+    # A change in the future is a clock that is wrong, and says nothing.
+    if age is None or (0 <= age < _SETTLED and not has_end(data)):
+        time.sleep(_SETTLED - (age or 0))
         before = len(data)
         data, age = _read_once(path)
         if age is None or (len(data) != before and not has_end(data)):

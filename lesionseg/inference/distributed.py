@@ -14,7 +14,7 @@ import os
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,12 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from lesionseg.errors import ConfigError, DataError, ImageError, LesionsegError
+from lesionseg.errors import ConfigError, ImageError, LesionsegError
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
+from lesionseg.inference.kinds import Skipped
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.parts import claim
-from lesionseg.inference.photos import is_within, list_photos, output_holds, output_stem, refuse_shared_names
+from lesionseg.inference.photos import (
+    is_within,
+    list_photos,
+    no_photo,
+    output_holds,
+    output_stem,
+    refuse_shared_names,
+)
+from lesionseg.inference.pipeline import require_workers
 from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
@@ -39,6 +48,7 @@ Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
 
 _BATCH = 8
+_MOST_WORKERS = 100_000
 # Photos between two copies of the journal in an object store; more as it grows, or a million photos would send 500 GB.
 _SAVE_EVERY, _SAVE_SHARE = 1000, 10
 # Seconds until a cluster has to answer.
@@ -52,7 +62,7 @@ class ClusterResult:
     Attributes:
         output: where the masks are: a path or an address.
         table: ``predictions.csv``, likewise.
-        done, reused, failed: numbers of photos, as in ``FolderResult``.
+        done, reused, failed, skipped: as in ``FolderResult``.
     """
 
     output: str
@@ -60,6 +70,7 @@ class ClusterResult:
     done: int
     reused: int
     failed: int
+    skipped: Sequence[Skipped] = ()
 
 
 def predict_distributed(
@@ -90,8 +101,7 @@ def predict_distributed(
         DataError, OutputError, RunError, NonFiniteError: as ``predict_folder``; but nothing keeps two runs off one
             output in an object store.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"the number of workers is {workers}", fix="use at least 1")
+    require_workers(workers, _MOST_WORKERS)
     ray = _require_ray()
     data, model = _sendable(find_model(model))
     options, refine = options or PredictOptions(), refine or Refinement()
@@ -123,7 +133,7 @@ def predict_distributed(
             # The table first: a stop between the two leaves one journal too many, and never one too few.
             there.upload(table)
             there.remove(journal.path.name)
-    return ClusterResult(there.uri, f"{there.uri}/{TABLE}", counts["ok"], counts["reused"], counts["failed"])
+    return ClusterResult(there.uri, f"{there.uri}/{TABLE}", counts["ok"], counts["reused"], counts["failed"], skipped)
 
 
 def _sendable(model: Path) -> tuple[bytes, Path]:
@@ -142,7 +152,7 @@ def _require_ray() -> Any:
     return ray
 
 
-def _list(source: Store, output: Store) -> tuple[Store, list[str], list[str]]:
+def _list(source: Store, output: Store) -> tuple[Store, list[str], list[Skipped]]:
     """The folder of the photos, which a single photo is not itself; their names in it, and what was left out."""
     if source.files is None:
         photos = list_photos(Path(source.base), Path(output.base if output.files is None else "/nowhere/else"))
@@ -153,7 +163,7 @@ def _list(source: Store, output: Store) -> tuple[Store, list[str], list[str]]:
         raise output_holds(source.uri, output.uri)
     names, skipped = source.list_photos(leave_out=output.base if together else None)
     if not names:
-        raise DataError(f"{source.uri} holds no photo", fix="pass the folder of the photos")
+        raise no_photo(source.uri, skipped)
     refuse_shared_names(names)
     return source, names, skipped
 

@@ -8,12 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.errors import ConfigError, OutputError
+from lesionseg.errors import OutputError
 from lesionseg.inference.job import Job
 from lesionseg.inference.journal import TABLE, Journal, Part, is_table
+from lesionseg.inference.kinds import Skipped
 from lesionseg.inference.parts import claim, merge
 from lesionseg.inference.photos import list_photos
-from lesionseg.inference.pipeline import Errand, Pipeline, scratch_folder
+from lesionseg.inference.pipeline import Errand, Pipeline, require_workers, scratch_folder
 from lesionseg.inference.predictor import Predictor
 from lesionseg.inference.stages import PredictOptions
 
@@ -35,6 +36,7 @@ class FolderResult:
         failed: photos that could not be used; the table says why.
         missing: numbers of the parts that are still to come, or to come again with these settings and names; otherwise
             what a part has done is trusted.
+        skipped: files that are no photos to predict, with the reason; the table lists them too.
     """
 
     output: Path
@@ -43,6 +45,7 @@ class FolderResult:
     reused: int
     failed: int
     missing: Sequence[int] = ()
+    skipped: Sequence[Skipped] = ()
 
 
 def default_output(folder: Path = Path("masks")) -> Path:
@@ -70,7 +73,7 @@ def predict_folder(
     """Writes a mask for each photo, at the photo's own size, and ``predictions.csv``.
 
     Masks are named ``<stem>_segmentation.png`` (or ``.nii.gz``), in sub-folders as in the source. A photo that cannot
-    be used is recorded and the others go on; so are companion and system files, as skipped. What an earlier run made of
+    be used is recorded and the others go on; so are files that are no photos, as skipped. What an earlier run made of
     such a photo stays. The table holds the files of this run only. After a kill, the same call goes on where the run
     was.
 
@@ -85,14 +88,13 @@ def predict_folder(
             The one that ends last makes ``predictions.csv`` of all.
 
     Raises:
-        ConfigError: the number of workers is not positive.
+        ConfigError: the number of workers is out of range.
         DataError: there is no photo, the source lies in the output folder, or two photos would share an output.
         OutputError: the output cannot be written, or holds a ``predictions.csv`` of something else.
         RunError: another run is writing there.
         NonFiniteError: the model gives NaN.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"the number of workers is {workers}", fix="use at least 1")
+    require_workers(workers)
     listed = list_photos(source, output)
     photos = listed.share(part)
     counts: Counter[str] = Counter()
@@ -113,4 +115,4 @@ def predict_folder(
         missing = merge(output, part, job.made, listed, job.options.endings) if part else ()
     if part and not missing:
         table = output / TABLE
-    return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing)
+    return FolderResult(output, table, counts["ok"], counts["reused"], counts["failed"], missing, photos.skipped)

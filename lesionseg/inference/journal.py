@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lesionseg.errors import ConfigError, OutputError
+from lesionseg.inference.kinds import Skipped
 from lesionseg.inference.measurements import MEASURES
 from lesionseg.inference.quality import OPINION_COLUMNS
 from lesionseg.inference.stages import ENDINGS
@@ -29,6 +30,7 @@ from lesionseg.tables import encode_table, safe_cell
 
 __all__ = [
     "COLUMNS",
+    "MAX_PARTS",
     "TABLE",
     "TABLE_HEAD",
     "Journal",
@@ -52,6 +54,9 @@ COLUMNS = (
 )
 """Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
 
+MAX_PARTS = 10_000
+"""Into how many parts a folder can be shared."""
+
 TABLE_HEAD = 200
 """Bytes by which such a file is known."""
 
@@ -74,13 +79,15 @@ class Part:
         count: how many parts there are.
 
     Raises:
-        ConfigError: there is no such part.
+        ConfigError: there is no such part, or there are more than ``MAX_PARTS``.
     """
 
     number: int
     count: int
 
     def __post_init__(self) -> None:
+        if self.count > MAX_PARTS:
+            raise ConfigError(f"there cannot be {self.count} parts", fix=f"use at most {MAX_PARTS:,}")
         if not 1 <= self.number <= self.count:
             raise ConfigError(
                 f"there is no part {self.number} of {self.count}", fix="number the parts from 1 to their number"
@@ -178,21 +185,21 @@ class Journal:
             self._places[index] = self._size
             self._size += written
 
-    def finish(self, skipped: Sequence[str]) -> Path:
+    def finish(self, skipped: Sequence[Skipped]) -> Path:
         """Writes the table, sorted by file, and removes the journal.
 
         Args:
-            skipped: companion and system files, sorted.
+            skipped: files that are left out, sorted.
         """
         write_atomic(self.table, encode_rows(self._all(skipped)))
         self.close()
         self.path.unlink(missing_ok=True)
         return self.table
 
-    def _all(self, skipped: Sequence[str]) -> Iterator[Row]:
+    def _all(self, skipped: Sequence[Skipped]) -> Iterator[Row]:
         waiting = 0
         for index, name in enumerate(self._names):
-            while waiting < len(skipped) and skipped[waiting] < name:
+            while waiting < len(skipped) and skipped[waiting].name < name:
                 yield _skipped(skipped[waiting])
                 waiting += 1
             row = self[index]
@@ -245,8 +252,8 @@ def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
         yield encode_table(COLUMNS, chunk, header=False)
 
 
-def _skipped(name: str) -> Row:
-    return {"file": name, "status": "skipped", "error": "a companion or system file"}
+def _skipped(one: Skipped) -> Row:
+    return {"file": one.name, "status": "skipped", "error": one.reason}
 
 
 def _parse(line: bytes) -> dict[str, str] | None:

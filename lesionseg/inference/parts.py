@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -74,7 +75,9 @@ def merge(output: Path, part: Part, made: Row, photos: Listing, kinds: Collectio
     """
     _stale_mark(output, part).unlink(missing_ok=True)
     parts = [Part(number, part.count) for number in range(1, part.count + 1)]
-    missing = [one.number for one in parts if not _is_done(output, one, made)]
+    # One listing in place of several questions for each of what may be thousands of parts.
+    files = {entry.name for entry in os.scandir(output)}
+    missing = [one.number for one in parts if not _is_done(output, files, one, made)]
     # Every row of every table is read for this, so only once all seem to be there.
     missing = missing or _stale(output, parts, photos, kinds)
     if not missing:
@@ -83,9 +86,10 @@ def merge(output: Path, part: Part, made: Row, photos: Listing, kinds: Collectio
     return missing
 
 
-def _is_done(output: Path, part: Part, made: Row) -> bool:
+def _is_done(output: Path, files: Collection[str], part: Part, made: Row) -> bool:
     table = table_path(output, part)
-    if not table.exists() or journal_path(output, part).exists() or _stale_mark(output, part).exists():
+    unfinished = journal_path(output, part).name in files or _stale_mark(output, part).name in files
+    if unfinished or table.name not in files:
         return False
     first = next((row for row in read_table(table) if row["status"] != "skipped"), None)
     return first is None or all(first[name] == made[name] for name in _MADE)
@@ -98,7 +102,7 @@ def _stale_mark(output: Path, part: Part) -> Path:
 def _stale(output: Path, parts: Sequence[Part], photos: Listing, kinds: Collection[str]) -> list[int]:
     """The parts whose tables are of other photos than their share is by now, or of less than is written now."""
     wanted = [0] * len(parts)
-    for name in (*photos.names, *photos.skipped):
+    for name in (*photos.names, *(one.name for one in photos.skipped)):
         wanted[place_of(name, len(parts))] += _mark(safe_cell(name))
     return [
         part.number

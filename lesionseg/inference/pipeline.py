@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lesionseg.data.files import read_bytes
-from lesionseg.errors import ImageError, OutputError
+from lesionseg.errors import ConfigError, ImageError, OutputError
 from lesionseg.helper import Crew, count_cores
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.journal import Journal, Row
 from lesionseg.inference.photos import output_stem
 from lesionseg.inference.stages import overlapped
-from lesionseg.io.writing import write_whole
+from lesionseg.io.writing import make_folder, write_whole
 
-__all__ = ["PHOTOS_PER_PROCESS", "Errand", "Pipeline", "scratch_folder"]
+__all__ = ["MAX_WORKERS", "PHOTOS_PER_PROCESS", "Errand", "Pipeline", "require_workers", "scratch_folder"]
 
 # Finished photos that may wait for one that takes longer, per worker.
 _AHEAD = 8
@@ -33,12 +33,27 @@ PHOTOS_PER_PROCESS = 200
 """Starting a process takes as much time as thirty photos, and on two cores saves a twelfth of them."""
 
 
+MAX_WORKERS = 1024
+"""How many photos can be done at a time on one machine."""
+
+
+def require_workers(number: int | None, most: int = MAX_WORKERS) -> None:
+    """Make sure that a number of workers can be had.
+
+    Raises:
+        ConfigError: it is not positive, or above ``most``.
+    """
+    if number is not None and not 1 <= number <= most:
+        raise ConfigError(f"the number of workers is {number}", fix=f"use 1 to {most}")
+
+
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
     """A folder for files that are not finished; what a kill left there is removed."""
     try:
         shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+        make_folder(path.parent)
+        path.mkdir()
         yield path
     except FileExistsError as error:
         raise OutputError(f"{path} cannot be removed", fix="remove it, or choose another output folder") from error

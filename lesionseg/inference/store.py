@@ -8,19 +8,24 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, is_companion, read_bytes
+from lesionseg.data.containers import HEAD_BYTES
+from lesionseg.data.files import MAX_BYTES, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.journal import TABLE_HEAD, is_table_head, is_table_name
+from lesionseg.inference.kinds import Skipped, reason_to_skip
 from lesionseg.io.ownership import RECORD
+from lesionseg.io.writing import make_folder
 
 __all__ = ["Store", "open_store"]
 
 _PIECE = 8 * 2**20
+_READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,31 @@ class Store:
     base: str
     files: Any = None
 
-    def list_photos(self, leave_out: str | None = None) -> tuple[list[str], list[str]]:
-        """Names relative to the folder, sorted: what looks like a photo, and companion and system files.
+    def list_photos(self, leave_out: str | None = None) -> tuple[list[str], list[Skipped]]:
+        """List the photos, by names relative to the folder, and the other files; both sorted.
 
         Hidden folders are left out, and so are output folders of earlier runs.
 
         Args:
             leave_out: a folder's path in the same file system.
+
+        Raises:
+            DataError: the folder cannot be listed.
+        """
+        listed = self.list_files()
+        results = {folder for name in listed if (folder := posixpath.dirname(name)) and self._is_table(name)}
+        results |= {posixpath.relpath(leave_out, self.base)} if leave_out else set()
+        seen = [name for name in listed if not any(_is_odd(folder, results) for folder in _folders_of(name))]
+        # A file that only its bytes tell takes a round trip.
+        with ThreadPoolExecutor(_READERS) as pool:
+            reasons = list(
+                pool.map(lambda name: reason_to_skip(posixpath.basename(name), lambda: self._head(name)), seen)
+            )
+        found = list(zip(seen, reasons, strict=True))
+        return [name for name, reason in found if not reason], [Skipped(*one) for one in found if one[1]]
+
+    def list_files(self) -> dict[str, float]:
+        """Return the names of all files below the folder, sorted, and when each was last changed, in seconds.
 
         Raises:
             DataError: the folder cannot be listed.
@@ -54,14 +77,18 @@ class Store:
             found = self.files.get_file_info(FileSelector(self.base, recursive=True))
         except OSError as error:
             raise DataError(f"{self.uri} cannot be listed: {error}", fix="check the address and the access") from error
-        files = [info.path for info in found if info.type == FileType.File and info.base_name != RECORD]
-        names = sorted(posixpath.relpath(path, self.base) for path in files)
-        results = {folder for name in names if (folder := posixpath.dirname(name)) and self._is_table(name)}
-        results |= {posixpath.relpath(leave_out, self.base)} if leave_out else set()
-        seen = [name for name in names if not any(_is_odd(folder, results) for folder in _folders_of(name))]
-        skipped = [name for name in seen if is_companion(posixpath.basename(name))]
-        odd = set(skipped)
-        return [name for name in seen if name not in odd and name.lower().endswith(IMAGE_SUFFIXES)], skipped
+        times = {
+            posixpath.relpath(info.path, self.base): (info.mtime_ns or 0) / 1e9
+            for info in found
+            if info.type == FileType.File and info.base_name != RECORD
+        }
+        return dict(sorted(times.items()))
+
+    def _head(self, name: str) -> bytes | None:
+        with suppress(OSError), self.files.open_input_file(f"{self.base}/{name}") as file:
+            head: bytes = file.read(HEAD_BYTES)
+            return head
+        return None
 
     def _is_table(self, name: str) -> bool:
         if not is_table_name(posixpath.basename(name)):
@@ -103,7 +130,7 @@ class Store:
                     file.write(data)
                 return
             temporary = Path(posixpath.dirname(path), f".part-{uuid.uuid4().hex}")
-            temporary.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(temporary.parent)
             try:
                 temporary.write_bytes(data)
                 temporary.replace(path)

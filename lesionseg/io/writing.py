@@ -11,7 +11,28 @@ from pathlib import Path
 
 from lesionseg.errors import OutputError
 
-__all__ = ["write_atomic", "write_whole"]
+__all__ = ["make_folder", "write_atomic", "write_whole"]
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder with those above it, however many; an existing one is left as it is.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    missing = []
+    # Path.mkdir and os.makedirs call themselves for each folder above, and end in a RecursionError.
+    while True:
+        try:
+            path.mkdir(exist_ok=True)
+            break
+        except FileNotFoundError:
+            if path.parent == path:
+                raise
+            missing.append(path)
+            path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
 
 
 def write_atomic(
@@ -28,7 +49,7 @@ def write_atomic(
         OutputError: the folder cannot be written to or the disk is full; an older file is left as it was.
     """
     with _output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
         try:
             with os.fdopen(handle, "wb") as file:
@@ -70,7 +91,7 @@ def write_whole(path: Path, data: bytes, scratch: Path) -> None:
             try:
                 temporary.replace(path)
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

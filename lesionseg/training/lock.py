@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lesionseg.errors import OutputError, RunError
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.writing import make_folder, write_atomic
 
 __all__ = ["hold"]
 
@@ -41,7 +41,7 @@ def hold(
     """
     path, holder = folder / name, folder / f"{name}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = FileLock(path).acquire(timeout=wait)
     except Timeout as error:
         raise RunError(f"{folder} is in use by another {what}: {_holder(holder)}", fix=fix) from error
