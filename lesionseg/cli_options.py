@@ -165,7 +165,7 @@ def _refuse_empty(values: Mapping[str, Any], order: list[Any]) -> None:
         value = values.get(param.name)
         given = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(word, str) and not word.strip() for word in given):
-            problems.append(param.opts[0] if param.param_type_name == "option" else param.human_readable_name)
+            problems.append(param.opts[0] if param.param_type_name == "option" else param.name.upper())
     if problems:
         raise ConfigError(
             "these arguments are empty",
