@@ -1,5 +1,6 @@
 """One training at a time on a run folder; a dead one is in nobody's way."""
 
+import errno
 import os
 import signal
 import socket
@@ -12,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from lesionseg.errors import OutputError, RunError
-from lesionseg.training.lock import hold
+from lesionseg.inference.journal import Part
+from lesionseg.inference.parts import claim
+from lesionseg.io.locking import hold, is_held
 from lesionseg.training.run import run_training
 
 # With a helper process that lives on, as a data-loader worker does for some seconds.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from lesionseg.training.lock import hold
+from lesionseg.io.locking import hold
 with hold(Path(sys.argv[1])):
     helper = os.fork()
     if helper == 0:
@@ -103,3 +106,48 @@ def test_two_runs_of_one_name_do_not_share_a_folder_of_checkpoints(tiny, tmp_pat
     run_training(config, tmp_path / "a" / "run")
     with pytest.raises(RunError, match="kept/run holds a run already"):
         run_training(config, tmp_path / "b" / "run")
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A file system without locks; its answer is the fixture's parameter. Returns what the answer means."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    return os.strerror(request.param)
+
+
+@pytest.mark.parametrize(
+    "no_locks", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO, errno.EINVAL], indirect=True
+)
+def test_a_file_system_without_locks_is_used_without(
+    no_locks: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with hold(tmp_path, what="prediction"):
+            assert (tmp_path / ".lock.json").is_file()
+            assert is_held(tmp_path) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: its file system offers no locks ({no_locks}); "
+        "make sure that no other prediction uses this folder at the same time"
+    ]
+
+
+@pytest.mark.parametrize("no_locks", [errno.ENOLCK], indirect=True)
+@pytest.mark.usefixtures("no_locks")
+def test_prediction_and_training_go_on_without_locks(tiny, tmp_path: Path) -> None:
+    for part in (None, Part(1, 2)):
+        with claim(tmp_path, part):
+            pass
+    assert run_training(tiny.config("loop.epochs=1"), tmp_path / "run").status == "finished"
+
+
+def test_who_holds_a_folder_is_seen_without_holding_it(tmp_path: Path) -> None:
+    assert is_held(tmp_path) is False
+    with hold(tmp_path):
+        assert is_held(tmp_path) is True
+        assert is_held(tmp_path, "other") is False
+    assert is_held(tmp_path) is False

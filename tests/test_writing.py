@@ -188,3 +188,25 @@ def test_a_file_in_pieces_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         write_atomic(path, broken())
     assert path.read_bytes() == b"a,b\n"
     assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM])
+def test_a_file_system_without_fsync_is_written_to(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomic(tmp_path / "a", b"bytes")
+    assert (tmp_path / "a").read_bytes() == b"bytes"
+
+
+def test_bytes_that_the_disk_has_lost_are_not_taken_for_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_atomic(tmp_path / "a", b"bytes")
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import io
 import json
-import os
 import re
 import ssl
 import time
@@ -25,6 +24,7 @@ from lesionseg import __version__
 from lesionseg.data.catalogue import RemoteFile
 from lesionseg.data.unzip import Progress, on_disk, require_space
 from lesionseg.errors import DownloadError
+from lesionseg.io.writing import sync
 
 __all__ = ["Patience", "Wire", "fetch", "notes_of", "opener"]
 
@@ -263,7 +263,7 @@ def _stream(
             wire.received += len(chunk)
             wire.progress(file.name, done, total)
         with on_disk(part):
-            os.fsync(sink.fileno())
+            sync(sink.fileno())
     return done
 
 

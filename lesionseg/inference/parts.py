@@ -11,9 +11,9 @@ from pathlib import Path
 
 from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
 from lesionseg.inference.photos import Listing, place_of
+from lesionseg.io.locking import hold
 from lesionseg.io.writing import write_atomic
 from lesionseg.tables import safe_cell
-from lesionseg.training.lock import hold
 
 __all__ = ["claim", "merge"]
 

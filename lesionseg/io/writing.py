@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import threading
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from lesionseg.errors import OutputError
 
-__all__ = ["make_folder", "write_atomic", "write_whole"]
+__all__ = ["make_folder", "sync", "write_atomic", "write_whole"]
+
+# What FUSE and network file systems answer that know no fsync; the bytes are stored when they choose to.
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES})
 
 
 def make_folder(path: Path) -> None:
@@ -55,7 +59,7 @@ def write_atomic(
             with os.fdopen(handle, "wb") as file:
                 file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             # mkstemp makes private files; results are as readable as any other new file of the user. Network and
             # cloud mounts that know no permissions refuse to change them, and need no change.
             with contextlib.suppress(OSError):
@@ -96,6 +100,19 @@ def write_whole(path: Path, data: bytes, scratch: Path) -> None:
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            raise
+
+
+def sync(descriptor: int) -> None:
+    """Wait until a file's bytes are on disk, where its file system can do that.
+
+    Raises:
+        OSError: the bytes could not be stored.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
             raise
 
 

@@ -27,6 +27,7 @@ from lesionseg.data.manifest import Manifest, read_manifest
 from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError, RunError
+from lesionseg.io.locking import hold
 from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters
 from lesionseg.records import Case, Checkpoint
@@ -40,7 +41,6 @@ from lesionseg.training.checkpoint import (
     load_checkpoint,
 )
 from lesionseg.training.fit import FitResult, fit
-from lesionseg.training.lock import hold
 from lesionseg.training.settings import require_same_manifest, require_trainable
 from lesionseg.training.start import starting_model
 from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
