@@ -11,6 +11,7 @@ from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, i
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
 from lesionseg.data.files import AnyPath, as_path
 from lesionseg.shipped_models import DEFAULT, find_model, is_run
+from lesionseg.training.watch import is_first_process
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
@@ -70,11 +71,18 @@ def train(
         LesionsegError: as the config, the data, the weights and the run folder give cause.
     """
     from lesionseg.config import RunConfig, load_config
+    from lesionseg.io.names import require_run_name
+    from lesionseg.training.places import latest_checkpoint, require_unused
 
     words, folder, settings = as_words(overrides), as_path(run), None
-    # Mistakes in the settings are told before torch is loaded.
+    # Mistakes in the settings, the name and the folder are reported before torch is loaded.
+    require_run_name(folder.name)
     if config is not None or not resume:
         settings = load_config(config.model_dump() if isinstance(config, RunConfig) else _source(config), words)
+    if resume or settings is None:
+        latest_checkpoint(folder)
+    elif is_first_process():
+        require_unused(folder, settings.loop.checkpoints)
     from lesionseg.training.run import run_training
 
     with _watching(folder.name, progress, watcher) as watched:

@@ -31,6 +31,7 @@ from lesionseg.cli_parts import (
 )
 from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.names import require_run_name
 from lesionseg.tables import one_line
 
 app = Commands(
@@ -89,6 +90,7 @@ def train(
     """Train a run into RUNS/NAME, or go on with one. Ctrl-C saves and exits 130."""
     from lesionseg import api, console
 
+    require_run_name(name)
     _require_train_input(config, overrides, resume and not sweep)
     if sweep:
         _train_variants(config or {}, name, sweep, runs, overrides or [], resume)

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from lesionseg.errors import LesionsegError, OutputError, RunError
 from lesionseg.io.reading import read_json
-from lesionseg.io.writing import make_folder, write_atomic
+from lesionseg.io.writing import new_folder, write_atomic
 
 __all__ = ["hold", "is_held"]
 
@@ -35,6 +35,8 @@ def hold(
 ) -> Iterator[None]:
     """Keep others out of a folder, which is created if need be.
 
+    After an error, the lock's files and the folders that were created for it are removed again, if they are empty.
+
     The operating system releases the lock when its process ends, however it ends; the file itself means nothing. Where
     the file system offers no locks, the folder is used without one, and a warning is logged once.
 
@@ -51,24 +53,40 @@ def hold(
     """
     path, holder = folder / name, folder / f"{name}.json"
     lock: BaseFileLock | None = None
-    try:
-        make_folder(folder)
-        lock = _file_lock(path)
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise RunError(f"{folder} is in use by another {what}: {_holder(holder)}", fix=fix) from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS or lock is None:
-            raise OutputError(
-                f"{folder} cannot be written: {error.strerror or error}", fix="choose a writable folder with free space"
-            ) from error
-        lock = None
-        _warn_once(folder, what, error)
-    with lock or nullcontext():
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(new_folder(folder))
+            is_new = not path.exists()
+            lock = _file_lock(path)
+            lock.acquire(timeout=wait)
+        except Timeout as error:
+            raise RunError(f"{folder} is in use by another {what}: {_holder(holder)}", fix=fix) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS or lock is None:
+                raise OutputError(
+                    f"{folder} cannot be written: {error.strerror or error}",
+                    fix="choose a writable folder with free space",
+                ) from error
+            lock = None
+            _warn_once(folder, what, error)
+        stack.enter_context(lock or nullcontext())
+        stack.enter_context(_removed_after_errors(holder, *([path] if is_new else [])))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         who = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
         write_atomic(holder, json.dumps(who).encode())
         yield
+
+
+@contextmanager
+def _removed_after_errors(*files: Path) -> Iterator[None]:
+    """Remove the lock's files after an error, while it is held: who waits for it begins again with a new file."""
+    try:
+        yield
+    except BaseException:
+        for file in files:
+            with suppress(OSError):
+                file.unlink()
+        raise
 
 
 def is_held(folder: Path, name: str = ".lock") -> bool | None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from lesionseg.errors import RunError
 
-__all__ = ["joined_name", "require_run_name"]
+__all__ = ["joined_name", "name_of", "require_run_name"]
 
 _LONGEST = 100
-# File systems allow 255 bytes; what is made of a name is longer than the name.
-_LONGEST_BYTES = 200
-# No comma, which separates the names of 'report --compare'.
-_ALLOWED = re.compile(r"\w[\w .=+()@-]*")
+# Also safe in shells, tables and the comma-separated names of 'report --compare'.
+_ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
+_OTHERS = re.compile(r"[^A-Za-z0-9._=-]+")
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])", re.IGNORECASE)
 _FIX = (
-    f"choose another --name: up to {_LONGEST} letters, digits, '.', '_', '=' and '-', which starts with a letter or "
-    "digit and does not end in '.'"
+    f"choose another --name: up to {_LONGEST} of the letters a to z, digits, '.', '_', '=' and '-'; it starts with a "
+    "letter or digit and does not end in '.'"
 )
 
 
@@ -38,14 +37,12 @@ def _reason(name: str) -> str:
         return "it is empty"
     if len(name) > _LONGEST:
         return f"it has {len(name)} characters, over {_LONGEST}"
-    if len(name.encode(errors="replace")) > _LONGEST_BYTES:
-        return "it is too long"
     if name in (".", "..") or "/" in name or "\\" in name:
         return "it is a path"
-    if not _ALLOWED.fullmatch(name):
-        return "it holds or starts with a character that is not allowed"
     if name[-1] in ". ":
         return "it ends in a dot or a space"
+    if not _ALLOWED.fullmatch(name):
+        return "it holds or starts with a character that is not allowed"
     if _DEVICES.fullmatch(name.split(".")[0].rstrip()):
         return "it is the name of a device on Windows"
     return ""
@@ -53,9 +50,18 @@ def _reason(name: str) -> str:
 
 def joined_name(prefix: str, names: Sequence[str]) -> str:
     """Return a folder's name made of several, which may be paths; what would be too long ends in a digest instead."""
-    joined = "-".join((prefix, *(PureWindowsPath(name).name for name in names)))
-    plain = re.sub(r"[^\w.=+()@-]", "_", joined).rstrip(".") or prefix
-    if len(plain.encode()) <= _LONGEST_BYTES:
+    plain = _plain("-".join((prefix, *(PureWindowsPath(name).name for name in names))))
+    if len(plain) <= _LONGEST:
         return plain
     digest = hashlib.sha256("\0".join(names).encode(errors="replace")).hexdigest()[:8]
-    return f"{plain.encode()[: _LONGEST_BYTES - 9].decode(errors='ignore')}-{digest}"
+    return f"{plain[: _LONGEST - 9]}-{digest}"
+
+
+def name_of(folder: Path) -> str:
+    """Return a run's name that is made of a folder's."""
+    name = _plain(folder.resolve().name)[:_LONGEST].rstrip(".") or "predictions"
+    return name if not _reason(name) else f"predictions-{name}"[:_LONGEST]
+
+
+def _plain(text: str) -> str:
+    return _OTHERS.sub("_", text).rstrip(".")

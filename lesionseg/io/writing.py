@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lesionseg.errors import OutputError
 
-__all__ = ["make_folder", "sync", "write_atomic", "write_whole"]
+__all__ = ["make_folder", "new_folder", "sync", "write_atomic", "write_whole"]
 
 # What FUSE and network file systems answer that know no fsync; the bytes are stored when they choose to.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES})
@@ -70,6 +70,24 @@ def write_atomic(
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, with its parents, for what is done within; what is still empty after an error is removed again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    made = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def write_whole(path: Path, data: bytes, scratch: Path) -> None:

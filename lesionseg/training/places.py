@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from lesionseg.errors import RunError
 from lesionseg.io.writing import write_atomic
+from lesionseg.shipped_models import SCORES_OF
 
 __all__ = [
     "FOLDER",
@@ -21,12 +23,15 @@ __all__ = [
     "latest_checkpoint",
     "place_checkpoints",
     "read_header",
+    "require_unused",
     "weights_digest",
     "weights_file",
 ]
 
 FOLDER = "checkpoints"
 _POINTER = "checkpoints.json"
+_ELSEWHERE = "choose another --name (of checkpoints: another loop.checkpoints), or move the files"
+_SHOWN = 10
 _STEM = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.json")
 
 
@@ -81,6 +86,53 @@ def best_name(folder: Path) -> str:
     if not isinstance(name, str):
         raise RunError(f"{file} names no checkpoint", fix="delete it; the newest checkpoint is used then")
     return name
+
+
+def require_unused(run: Path, chosen: str | None) -> Path:
+    """Make sure that a new training may begin in a run folder, and return the folder of its checkpoints.
+
+    Args:
+        run: the run folder.
+        chosen: the setting ``loop.checkpoints``.
+
+    Raises:
+        RunError: a folder holds a run already, or files that are not of a training of lesionseg.
+    """
+    checkpoints = chosen_folder(run, chosen)
+    if os.path.lexists(run):
+        _require_training(run)
+    for folder in (checkpoint_folder(run), checkpoints):
+        if checkpoint_files(folder):
+            raise RunError(
+                f"{folder.parent if folder.name == FOLDER else folder} holds a run already",
+                fix="go on with --resume, choose another --name, or delete the folder",
+            )
+    if checkpoints.parent != run and (files := _files_in(checkpoints)):
+        raise RunError(f"{checkpoints} holds files of something else", problems=files, fix=_ELSEWHERE)
+    return checkpoints
+
+
+def _require_training(run: Path) -> None:
+    """Make sure that a folder is empty, or the run folder of a training that was ended early."""
+    files = _files_in(run)
+    if not files:
+        return
+    info = read_header(run / "run.json") if (run / "run.json").is_file() else {}
+    if info.get(SCORES_OF) or "predictions" in info:
+        raise RunError(f"{run} holds scores, and is not the run of a training", fix=_ELSEWHERE)
+    if not {"config", "manifest", "versions"} <= info.keys():
+        raise RunError(f"{run} holds files of something else", problems=files, fix=_ELSEWHERE)
+
+
+def _files_in(folder: Path) -> list[str]:
+    """What a folder holds; hidden files do not count, which locks and systems leave behind."""
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{folder} cannot be listed: {error.strerror}", fix=_ELSEWHERE) from error
+    return names if len(names) <= _SHOWN else [*names[:_SHOWN], f"and {len(names) - _SHOWN} more"]
 
 
 def latest_checkpoint(run: Path) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,21 +25,16 @@ from lesionseg.data.loader import PairDataset, decode_pairs
 from lesionseg.data.manifest import Manifest, read_manifest
 from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
-from lesionseg.errors import ConfigError, RunError
+from lesionseg.errors import ConfigError
 from lesionseg.io.locking import hold
+from lesionseg.io.names import require_run_name
 from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback
-from lesionseg.training.checkpoint import (
-    FOLDER,
-    checkpoint_files,
-    checkpoint_folder,
-    chosen_folder,
-    latest_checkpoint,
-    load_checkpoint,
-)
+from lesionseg.training.checkpoint import checkpoint_folder, latest_checkpoint, load_checkpoint
 from lesionseg.training.fit import FitResult, fit
+from lesionseg.training.places import require_unused
 from lesionseg.training.settings import require_same_manifest, require_trainable
 from lesionseg.training.start import starting_model
 from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
@@ -59,7 +53,6 @@ _CHANGEABLE = frozenset(
     # Its weights have to be the same, wherever they are now.
     | {"optim.teacher"}
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,99}")
 
 
 def run_training(
@@ -85,11 +78,11 @@ def run_training(
         watcher: told of the progress.
 
     Raises:
-        RunError: the folder holds a run already or is in use, or, on resuming, holds none.
+        RunError: the name cannot be a run's; the folder holds a run or other files already or is in use, or, on
+            resuming, holds no run.
         LesionsegError: as the parts say.
     """
-    if not _NAME.fullmatch(run.name):
-        raise RunError(f"{run.name!r} cannot be a run's name", fix="use letters, digits, '.', '_', '=' and '-'")
+    require_run_name(run.name)
     if resume:
         # Told before the lock makes a folder.
         latest_checkpoint(run)
@@ -105,21 +98,10 @@ def run_training(
             checkpoints = checkpoint_folder(run)
         else:
             checkpoint = None
-            checkpoints = _unused_folder(run, config)
+            checkpoints = require_unused(run, config.loop.checkpoints)
         if first and checkpoints.parent != run:
             locks.enter_context(hold(checkpoints))
         return _train(config, run, checkpoint, callbacks, watcher if watcher and first else Watcher())
-
-
-def _unused_folder(run: Path, config: RunConfig) -> Path:
-    chosen = chosen_folder(run, config.loop.checkpoints)
-    for folder in (checkpoint_folder(run), chosen):
-        if checkpoint_files(folder):
-            raise RunError(
-                f"{folder.parent if folder.name == FOLDER else folder} holds a run already",
-                fix="go on with --resume, choose another --name, or delete the folder",
-            )
-    return chosen
 
 
 def _train(

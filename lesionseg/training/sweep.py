@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.config import RunConfig, load_config
 from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.names import require_run_name
 from lesionseg.training.watch import count_processes
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def plan_sweep(name: str, sweeps: Sequence[str]) -> list[Variant]:
 
     Raises:
         ConfigError: listing every sweep that is not of this form, or that a key has two of.
+        RunError: the name cannot be a run's.
     """
+    require_run_name(name)
     axes: dict[str, list[str]] = {}
     problems = []
     for sweep in sweeps:
@@ -65,7 +68,7 @@ def plan_sweep(name: str, sweeps: Sequence[str]) -> list[Variant]:
     variants = []
     for combination in itertools.product(*axes.values()):
         words = tuple(f"{key}={value}" for key, value in zip(axes, combination, strict=True))
-        parts = (f"{key}={_UNSAFE.sub('_', value)}" for key, value in zip(shown, combination, strict=True))
+        parts = (f"{key}={_UNSAFE.sub('_', value).rstrip('.')}" for key, value in zip(shown, combination, strict=True))
         variants.append(Variant("-".join((name, *parts)), words))
     return _with_names_of_their_own(variants)
 
