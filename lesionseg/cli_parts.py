@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from lesionseg import RESEARCH_USE
 from lesionseg.tables import one_line
-from lesionseg.training.watch import is_first_process
+from lesionseg.training.launch import is_first_process
 
 __all__ = [
     "BAD_INPUT",

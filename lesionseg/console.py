@@ -26,7 +26,7 @@ from rich.text import Text
 from lesionseg.cells import Cell, CellProgress, cell_console
 from lesionseg.shipped_models import INT8, WEIGHTS
 from lesionseg.tables import one_line
-from lesionseg.training.watch import is_first_process
+from lesionseg.training.launch import is_first_process
 
 if TYPE_CHECKING:
     from lesionseg.data.audit import Audit

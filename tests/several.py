@@ -13,7 +13,7 @@ from small_net import after_steps, small_config, small_fit, small_net
 from lesionseg.data import images
 from lesionseg.models import SegmentationModel
 from lesionseg.training import checkpoint, files
-from lesionseg.training.watch import is_first_process
+from lesionseg.training.launch import is_first_process
 
 
 def comparable_net() -> SegmentationModel:

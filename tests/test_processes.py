@@ -62,7 +62,9 @@ def test_a_device_that_does_not_join_the_processes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         precision, "Accelerator", lambda **_: SimpleNamespace(num_processes=1, device=torch.device("mps"))
     )
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(ConfigError, match=r"(?s)2 processes were started, and mps trains in 1.*loop.device=cpu"):
         precision.open_accelerator(LoopConfig(batch_size=2))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lesionseg.errors import ConfigError, RunError
+from lesionseg.training import run
 from lesionseg.training.checkpoint import latest_checkpoint, load_checkpoint
 from lesionseg.training.run import run_training
 from lesionseg.training.watch import Progress, Watcher
@@ -147,7 +148,7 @@ def test_checkpoints_elsewhere_are_found_on_resuming(tiny, tmp_path: Path) -> No
 def test_only_the_first_process_writes_and_speaks(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
     watcher = Watcher(on_start=told.append, on_epoch=told.append, on_decode=lambda *_: told.append(1))
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(run, "is_first_process", lambda: False)
     result = run_training(
         tiny.config("loop.epochs=1", "loop.trackers=[tensorboard]"), tmp_path / "run", watcher=watcher
     )

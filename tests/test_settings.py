@@ -42,7 +42,9 @@ def test_what_does_not_is_named(words: list[str], told: str) -> None:
 
 def test_each_process_trims_its_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     require("optim.trim=0.1", "loop.batch_size=24")
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(ConfigError, match="leaves no picture out of 6, which one process has"):
         require("optim.trim=0.1", "loop.batch_size=24")
 

@@ -82,7 +82,9 @@ def test_mistakes_of_all_variants_are_told_before_the_first_one_trains(tmp_path:
 
 
 def test_several_processes_cannot_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(ConfigError, match="one process"):
         check_variants({"data": {"manifest": "x"}}, (), plan_sweep("run", ["loop.seed=1,2"]))
 

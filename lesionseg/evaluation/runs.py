@@ -26,10 +26,12 @@ from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import RunError
 from lesionseg.evaluation.columns import CALIBRATION, COUNTS, FURTHER, SCORES, THRESHOLD_CURVE
 from lesionseg.evaluation.reading import is_a, read_json, read_table, shorten
+from lesionseg.io.locking import is_held
 
 __all__ = [
     "CLASS_FILES",
     "HISTORY",
+    "KILLED",
     "RunResult",
     "epoch_table",
     "groups_of",
@@ -74,6 +76,9 @@ _CLASSES: dict[str, tuple[type, ...]] = {
 }
 CLASS_FILES = ("classes.json", "per_image_classes.csv")
 """What an evaluation of several classes has beside the rest."""
+
+KILLED = "killed"
+"""The status of a training that ended without writing another one."""
 
 _TRAIN = "train it with 'lesionseg train'"
 # Means may have been rounded when they were written; a stale table differs by more.
@@ -180,7 +185,11 @@ def _how_to_score(folder: Path, split: str, outside: bool) -> str:
 def _read_info(folder: Path, problems: list[str]) -> dict[str, Any]:
     """``run.json`` of a training, or of another tool's predictions."""
     path = folder / "run.json"
-    return read_json(path, _INFO if is_trained(read_json(path, {}, [])) else _OUTSIDE, problems)
+    info = read_json(path, _INFO if is_trained(read_json(path, {}, [])) else _OUTSIDE, problems)
+    if info.get("status") == "running" and is_held(folder) is False:
+        # A training holds its folder. One that was killed could not write that it has ended.
+        info["status"] = KILLED
+    return info
 
 
 def _read_curve(path: Path, columns: Sequence[str], problems: list[str]) -> pd.DataFrame | None:

@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 
 from lesionseg.config import LoopConfig
 from lesionseg.errors import ConfigError
-from lesionseg.training.watch import count_processes
+from lesionseg.training.launch import count_processes, hide_other_launchers, require_master
 
 __all__ = ["Precision", "compiled", "open_accelerator", "open_precision"]
 
@@ -48,10 +48,13 @@ def open_accelerator(loop: LoopConfig) -> Accelerator:
     if started == 1:
         # Accelerate keeps what an earlier training of this Python asked for.
         AcceleratorState._reset_state(reset_partial_state=True)
+    else:
+        require_master()
     # Accelerate joins processes on CPUs only where it is told that there is nothing else.
     on_cpu = loop.device == "cpu" or (loop.device == "auto" and not torch.accelerator.is_available())
     # Accelerate's own precision is a setting of the whole Python process; here it is one of each run.
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+    with hide_other_launchers():
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
     if accelerator.num_processes > 1:
         # Threads that still wait for other processes may abort a Python that ends.
         atexit.register(_part)

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,28 +17,29 @@ from numpy.typing import NDArray
 from lesionseg.config import RunConfig, load_config
 from lesionseg.data.labels import labels_of
 from lesionseg.data.loader import PairDataset, decode_pairs
-from lesionseg.data.manifest import Manifest, read_manifest
+from lesionseg.data.manifest import read_manifest
 from lesionseg.data.splits import training_parts
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError
 from lesionseg.io.locking import hold
 from lesionseg.io.names import require_run_name
-from lesionseg.io.writing import write_atomic
-from lesionseg.models import ModelSpec, SegmentationModel, build_model, count_parameters
+from lesionseg.models import ModelSpec, build_model
 from lesionseg.records import Case, Checkpoint
 from lesionseg.training.callbacks import Callback
 from lesionseg.training.checkpoint import checkpoint_folder, latest_checkpoint, load_checkpoint
 from lesionseg.training.fit import FitResult, fit
+from lesionseg.training.info import describe, recorded, was_killed
+from lesionseg.training.launch import count_processes, is_first_process, read_launch
 from lesionseg.training.places import require_unused
+from lesionseg.training.precision import open_accelerator
 from lesionseg.training.settings import require_same_manifest, require_trainable
 from lesionseg.training.start import starting_model
-from lesionseg.training.teacher import Teacher, load_teacher, require_same_teacher
+from lesionseg.training.teacher import load_teacher, require_same_teacher
 from lesionseg.training.tracking import open_trackers
-from lesionseg.training.watch import Row, Watcher, count_processes, is_first_process
+from lesionseg.training.watch import Row, Watcher
 
 __all__ = ["run_training"]
 
-_PACKAGES = ("lesionseg", "torch", "monai", "timm", "accelerate", "numpy", "pillow")
 # What may change between the start of a run and its resumption without making it another experiment.
 _CHANGEABLE = frozenset(
     {f"loop.{key}" for key in ("epochs", "stop_at", "patience", "device", "threads", "keep_checkpoints", "trackers")}
@@ -111,6 +107,13 @@ def _train(
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     require_trainable(config)
+    if notice := read_launch().notice:
+        watcher.on_notice(notice)
+    if count_processes() > 1:
+        # Before signals are caught: waiting for the other processes can be ended as usual.
+        open_accelerator(config.loop)
+    if first and checkpoint is not None and was_killed(run):
+        watcher.on_notice("the last training of this run was killed; what it did after its last checkpoint is repeated")
     teacher = load_teacher(config)
     if checkpoint is not None:
         require_same_teacher(teacher, run)
@@ -121,13 +124,15 @@ def _train(
     model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
     if config.optim.frozen:
         model.encoder.freeze()
-    info = _describe(config, run.name, manifest, (train_cases, val_cases), model, teacher)
+    info = describe(config, run.name, manifest, (train_cases, val_cases), model, teacher)
     watcher.on_start(info)
     train, validation = _datasets(config, train_cases, val_cases, watcher)
-    if first:
-        _write_info(run, info, "running", "")
     trackers = config.loop.trackers if first else ()
-    with open_trackers(trackers, run, info) as track, _stop_on_signal() as stop_requested:
+    with (
+        recorded(run, info, writes=first) as ended,
+        open_trackers(trackers, run, info) as track,
+        _stop_on_signal() as stop_requested,
+    ):
 
         def on_epoch(row: Row) -> None:
             track(row)
@@ -149,8 +154,7 @@ def _train(
             names=[case.case_id for case in train_cases],
             val_names=[case.case_id for case in val_cases],
         )
-    if first:
-        _write_info(run, info, result.status, result.reason)
+        ended(result.status, result.reason)
     return result
 
 
@@ -190,59 +194,6 @@ def _datasets(
     (photos, masks), (val_photos, val_masks) = arrays(train, 0), arrays(val, len(train))
     augment = augmentation(config.data, config.loop.seed)
     return PairDataset(photos, masks, augment), PairDataset(val_photos, val_masks)
-
-
-def _describe(
-    config: RunConfig,
-    name: str,
-    manifest: Manifest,
-    parts: tuple[Sequence[Case], Sequence[Case]],
-    model: SegmentationModel,
-    teacher: Teacher | None,
-) -> dict[str, Any]:
-    encoder = model.spec.encoder
-    return {
-        "name": name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": config.model_dump(mode="json"),
-        "seeds": {"run": config.loop.seed},
-        "versions": {"python": platform.python_version()} | {package: _version(package) for package in _PACKAGES},
-        "hardware": _hardware(config),
-        "parameters": count_parameters(model),
-        "encoder_weights": {"source": encoder.source, "sha256": encoder.sha256},
-        **({"teacher": {"run": teacher.run, "sha256": teacher.sha256}} if teacher else {}),
-        "manifest": {
-            "name": manifest.name,
-            "sha256": manifest.sha256,
-            "train": len(parts[0]),
-            "val": len(parts[1]),
-        },
-        "notice": "Research use only. Not a medical device.",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _hardware(config: RunConfig) -> dict[str, Any]:
-    cuda = config.loop.device != "cpu" and torch.cuda.is_available()
-    return {
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": count_processes(),
-        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
-    }
-
-
-def _write_info(run: Path, info: dict[str, Any], status: str, reason: str) -> None:
-    content = info | {"status": status, "reason": reason}
-    write_atomic(run / "run.json", json.dumps(content, indent=2).encode())
 
 
 @contextlib.contextmanager

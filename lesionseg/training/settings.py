@@ -12,8 +12,8 @@ from lesionseg.errors import ConfigError
 from lesionseg.helper import count_cores
 from lesionseg.models import require_decoder
 from lesionseg.training.features import require_cacheable
+from lesionseg.training.launch import count_processes
 from lesionseg.training.losses import find_loss, require_trimmable
-from lesionseg.training.watch import count_processes
 
 __all__ = ["require_same_manifest", "require_trainable"]
 

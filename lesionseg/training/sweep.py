@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lesionseg.config import RunConfig, load_config
 from lesionseg.errors import ConfigError, LesionsegError
 from lesionseg.io.names import require_run_name
-from lesionseg.training.watch import count_processes
+from lesionseg.training.launch import count_processes
 
 if TYPE_CHECKING:
     from lesionseg.training.fit import FitResult

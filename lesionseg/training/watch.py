@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Progress", "Row", "Watcher", "count_processes", "is_first_process"]
+__all__ = ["Progress", "Row", "Watcher"]
 
 Row = Mapping[str, Any]
 """One line of ``history.csv``."""
@@ -34,13 +33,3 @@ class Watcher:
     on_epoch: Callable[[Row], None] = lambda row: None
     on_start: Callable[[dict[str, Any]], None] = lambda info: None
     on_notice: Callable[[str], None] = lambda notice: None
-
-
-def count_processes() -> int:
-    """How many torchrun or accelerate has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first_process() -> bool:
-    """Whether this is the one of several processes, started by torchrun or accelerate, that writes and speaks."""
-    return os.environ.get("RANK", "0") == "0"
