@@ -11,7 +11,7 @@ from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, i
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
 from lesionseg.data.files import AnyPath, as_path
 from lesionseg.shipped_models import DEFAULT, find_model, is_run
-from lesionseg.training.watch import is_first_process
+from lesionseg.training.launch import is_first_process
 
 if TYPE_CHECKING:
     from lesionseg.config import RunConfig
