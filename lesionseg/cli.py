@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
@@ -16,7 +15,6 @@ from lesionseg.cli_data import data
 from lesionseg.cli_models import EXPORTS, MODELS, export, models
 from lesionseg.cli_options import Commands
 from lesionseg.cli_parts import (
-    BAD_INPUT,
     INTERRUPTED,
     MODEL_HELP,
     PARTIAL,
@@ -30,8 +28,10 @@ from lesionseg.cli_parts import (
     telling,
 )
 from lesionseg.cli_predict import EXAMPLES, predict
+from lesionseg.cli_process import run
 from lesionseg.errors import ConfigError, LesionsegError
 from lesionseg.io.names import require_run_name
+from lesionseg.streams import make_output_optional
 from lesionseg.tables import one_line
 
 app = Commands(
@@ -91,6 +91,7 @@ def train(
     from lesionseg import api, console
 
     require_run_name(name)
+    make_output_optional()
     _require_train_input(config, overrides, resume and not sweep)
     if sweep:
         _train_variants(config or {}, name, sweep, runs, overrides or [], resume)
@@ -285,17 +286,11 @@ def demo(
     """The whole way on generated photos, offline: pair, train frozen and fine-tuned, compare, predict."""
     from lesionseg.demo import run_demo
 
+    make_output_optional()
     run_demo(output, out)
 
 
-def main() -> None:
-    """Runs the command line; bad input ends in one message and exit code 2, a bug in its traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without a sign is no reason to lose the rest.
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        # Run as 'python -m lesionseg', it would call itself so in messages that are copied from.
-        app(prog_name="lesionseg")
-    except LesionsegError as error:
-        err.print(f"[bold red]Error[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(BAD_INPUT)
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    # Run as 'python -m lesionseg', it would call itself so in messages that are copied from.
+    run(partial(app, prog_name="lesionseg"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.markup import escape
 from lesionseg.cli_parts import INTERRUPTED, MODEL_HELP, PARTIAL, example, names, out, say
 from lesionseg.errors import ConfigError
 from lesionseg.shipped_models import DEFAULT
+from lesionseg.signals import as_interrupt
 
 if TYPE_CHECKING:
     from lesionseg.inference.distributed import ClusterResult
@@ -149,9 +149,8 @@ def predict(
     refine = Refinement(tile, flips=tta, largest=largest, holes=holes)
     part = _part(num_parts, part_id)
     _require_engine(engine, source, output or "")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with console.counter(out, "predicting") as progress:
+        with as_interrupt(), console.counter(out, "predicting") as progress:
             more: dict[str, Any] = {"refine": refine, "progress": progress, "workers": workers}
             result: FolderResult | ClusterResult
             if engine == Engine.RAY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from rich.text import Text
 
 from lesionseg.cells import Cell, CellProgress, cell_console
 from lesionseg.shipped_models import INT8, WEIGHTS
+from lesionseg.streams import lenient
 from lesionseg.tables import one_line
 from lesionseg.training.launch import is_first_process
 
@@ -54,8 +56,11 @@ _NAMED = 3
 def live_console() -> Console:
     """Where progress goes that is asked for in Python: the terminal, or the notebook's cell."""
     # Of several training processes, the first speaks.
-    console = Console(quiet=not is_first_process())
-    return cell_console() if console.is_jupyter else console
+    quiet = not is_first_process()
+    if Console().is_jupyter:
+        return cell_console()
+    # A reader of standard output that goes away ends no work.
+    return Console(quiet=quiet, file=lenient(sys.stdout))
 
 
 def _progress(*columns: ProgressColumn, console: Console) -> Progress:

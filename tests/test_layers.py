@@ -16,7 +16,8 @@ import lesionseg
 PACKAGE = Path(lesionseg.__file__).parent
 # From the ground up. A module may import from its own floor and from those below, however deep inside a function.
 FLOORS = (
-    ("__init__", "errors", "records", "config", "tables", "pages", "cells", "helper", "io", "shipped_models"),
+    ("__init__", "signals", "streams"),
+    ("errors", "records", "config", "tables", "pages", "cells", "helper", "io", "shipped_models"),
     ("data",),
     ("evaluation",),
     ("models",),
@@ -29,6 +30,7 @@ FLOORS = (
     ("api", "api_data", "api_parts", "api_scoring"),
     ("cli_options", "cli_parts"),
     ("demo", "cli_data", "cli_app", "cli_models", "cli_predict"),
+    ("cli_process",),
     ("cli", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

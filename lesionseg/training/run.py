@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +22,7 @@ from lesionseg.io.locking import hold
 from lesionseg.io.names import require_run_name
 from lesionseg.models import ModelSpec, build_model
 from lesionseg.records import Case, Checkpoint
+from lesionseg.signals import deferred
 from lesionseg.training.callbacks import Callback
 from lesionseg.training.checkpoint import checkpoint_folder, latest_checkpoint, load_checkpoint
 from lesionseg.training.fit import FitResult, fit
@@ -62,8 +60,8 @@ def run_training(
 ) -> FitResult:
     """Trains a run into its folder.
 
-    SIGINT (Ctrl-C) and SIGTERM finish the step, save a checkpoint and end the run as ``interrupted``; a second one ends
-    it at once.
+    SIGINT (Ctrl-C), SIGTERM and SIGHUP finish the step, save a checkpoint and end the run as ``interrupted``; another
+    one, if it comes more than a second later, ends it at once.
 
     Args:
         config: the settings; None on resuming, which takes the run's own.
@@ -131,7 +129,7 @@ def _train(
     with (
         recorded(run, info, writes=first) as ended,
         open_trackers(trackers, run, info) as track,
-        _stop_on_signal() as stop_requested,
+        deferred(_tell_stop) as stop_requested,
     ):
 
         def on_epoch(row: Row) -> None:
@@ -196,26 +194,7 @@ def _datasets(
     return PairDataset(photos, masks, augment), PairDataset(val_photos, val_masks)
 
 
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Within it, the first SIGINT or SIGTERM only sets a flag; the second acts as usual."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        for known, handler in previous.items():
-            signal.signal(known, handler)
+def _tell_stop() -> None:
+    # Standard error may be closed, full or gone.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stderr.write("\nfinishing the step and saving; once more to stop at once\n")
-
-    try:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            previous[kind] = signal.signal(kind, remember)
-    except ValueError:
-        # Only the main thread may set handlers; elsewhere the caller decides.
-        previous.clear()
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
