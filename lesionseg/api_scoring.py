@@ -214,6 +214,7 @@ def evaluate_predictions(
             probabilities=probabilities,
             sources=told,
             progress=counted,
+            warn=warn,
         )
     return load_run(folder, split)
 

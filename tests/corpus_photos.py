@@ -10,6 +10,7 @@ import numpy as np
 from corpus import Row, photo_row
 from pictures import black_png, chunk, empty_png, encoded, png
 from PIL import Image, ImageCms
+from tiffs import tiff
 
 SMOOTH = np.asarray(
     Image.fromarray(np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
@@ -72,6 +73,11 @@ def deep_png() -> bytes:
 def with_bad_checksum() -> bytes:
     at = PNG.index(b"IDAT") + 20
     return PNG[:at] + bytes([PNG[at] ^ 255]) + PNG[at + 1 :]
+
+
+def ios() -> bytes:
+    """As Xcode packs pictures for phones: a chunk before the header, and pixels without zlib's frame."""
+    return PNG[:8] + chunk(b"CgBI", b"\x50\0\x20\x06") + PNG[8:]
 
 
 def polyglot() -> bytes:
@@ -144,6 +150,19 @@ DECODED: tuple[Row, ...] = (
     ),
     photo_row("garbage EXIF", "D", "a.jpg", with_block(0xE1, b"Exif\0\0II*\0junk"), expect=PIXELS),
     photo_row("MPO: the first picture", "D", "a.jpg", mpo(), expect=PIXELS),
+    *(
+        photo_row(
+            f"TIFF: {bits} bits, {'planes' if planar else 'pixels'}, {'tiles' if tiled else 'strips'}, {order}",
+            "D",
+            "a.tif",
+            tiff(SMOOTH.astype(kind) << (bits - 8), planar=planar, order=order, tiled=tiled),
+            expect=SMOOTH,
+        )
+        for bits, kind in ((8, np.uint8), (16, np.uint16))
+        for planar in (False, True)
+        for tiled in (False, True)
+        for order in ("<", ">")
+    ),
     photo_row("BMP", "D", "a.bmp", encoded(SMOOTH, "BMP"), expect=SMOOTH),
 )
 
@@ -158,6 +177,7 @@ REFUSED: tuple[Row, ...] = (
     photo_row("EPS named .jpg", "R", "a.jpg", EPS, says="but EPS"),
     photo_row("12-bit JPEG", "R", "a.jpg", twelve_bits(), says="is a 12-bit JPEG"),
     photo_row("PNG with a wrong checksum", "R", "a.png", with_bad_checksum(), says="the checksum of its IDAT block"),
+    photo_row("PNG of iOS", "R", "a.png", ios, says="is an iOS-optimised PNG"),
     photo_row("PNG cut", "R", "a.png", PNG[: len(PNG) * 2 // 3], says="damaged: it is cut off"),
     photo_row("400 megapixels", "R", "a.png", lambda: black_png(20_000, 20_000), says=f"20000 x 20000, {OVER}"),
     photo_row("169 megapixels", "R", "a.png", lambda: black_png(13_000, 13_000), says=f"13000 x 13000, {OVER}"),

@@ -74,8 +74,9 @@ def palette(*colours: tuple[int, int, int], transparency: bytes | None = None) -
     return encoded(picture, "PNG", **({"transparency": transparency} if transparency else {}))
 
 
-def nifti(volume: Any) -> bytes:
-    return nib.Nifti1Image(volume, np.eye(4)).to_bytes()
+def nifti(volume: Any, affine: Any = (-1, -1, 1, 1)) -> bytes:
+    """A NIfTI file with an affine, or with the diagonal of one; by default that of a photo."""
+    return nib.Nifti1Image(volume, np.diag(affine) if np.ndim(affine) == 1 else affine).to_bytes()
 
 
 def exif(orientation: int) -> Image.Exif:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import TRUTH, nifti
 
-from lesionseg.data.images import encode_mask_nifti, read_mask
+from lesionseg.data.images import decode_mask, encode_mask_nifti, read_mask
 from lesionseg.errors import ImageError
 
 
@@ -37,6 +37,79 @@ def test_nifti_masks_of_other_tools(save: Callable[..., Path], name: str, kind: 
         data = nifti(np.ascontiguousarray(volume * top).astype(kind))
         packed = gzip.compress(data) if name.lower().endswith(".gz") else data
         assert np.array_equal(read_mask(save(name, packed)), TRUTH)
+
+
+TURNS = [(transposed, flips) for transposed in (False, True) for flips in itertools.product((False, True), repeat=2)]
+
+
+@pytest.mark.parametrize(("transposed", "flips"), TURNS)
+@pytest.mark.parametrize("coded", ["sform", "qform", "both"])
+@pytest.mark.parametrize("spacing", [1.0, 0.07])
+def test_axes_are_turned_as_the_affine_says(
+    save: Callable[..., Path], transposed: bool, flips: tuple[bool, bool], coded: str, spacing: float
+) -> None:
+    volume = nib.Nifti1Image(TRUTH.T[:, :, None].astype(np.uint8), np.diag([-spacing, -spacing, 1, 1]))
+    # Nibabel turns the values and the affine together.
+    signs = [-1 if flip else 1 for flip in flips]
+    steps = [[1 if transposed else 0, signs[0]], [0 if transposed else 1, signs[1]], [2, 1]]
+    turned = volume.as_reoriented(steps)
+    assert (turned.shape == (24, 16, 1)) == transposed
+    affine = turned.affine.copy()
+    turned.set_sform(affine if coded != "qform" else None, code=1 if coded != "qform" else 0)
+    turned.set_qform(affine if coded != "sform" else None, code=1 if coded != "sform" else 0)
+    mask = decode_mask(turned.to_bytes(), "m.nii")
+    assert np.array_equal(mask.values, TRUTH)
+    assert mask.warnings == ()
+
+
+def test_the_canonical_axes_of_nibabel_are_turned() -> None:
+    volume = nib.Nifti1Image.from_bytes(gzip.decompress(encode_mask_nifti(TRUTH)))
+    assert np.array_equal(decode_mask(nib.as_closest_canonical(volume).to_bytes(), "m").values, TRUTH)
+
+
+def test_a_header_that_says_nothing_of_the_axes_is_told() -> None:
+    unknown = nib.Nifti1Image(TRUTH.T.astype(np.uint8), np.diag([1.0, 1, 1, 1]))
+    unknown.set_sform(np.diag([2.0, 2, 1, 1]), code=0)
+    for data in (nifti(TRUTH.T.astype(np.uint8), np.eye(4)), unknown.to_bytes()):
+        mask = decode_mask(data, "m.nii")
+        assert np.array_equal(mask.values, TRUTH)
+        assert ["affine" in line for line in mask.warnings] == [True]
+
+
+def rotated(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[-c, s, 0, 0], [-s, -c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+SAGITTAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+FLAT = np.diag([0.0, -1, 1, 1])
+
+
+@pytest.mark.parametrize("affine", [rotated(45), rotated(5), rotated(0.5), SAGITTAL, FLAT])
+def test_oblique_and_other_planes_are_refused(affine: np.ndarray) -> None:
+    raw = bytearray(nifti(TRUTH.T.astype(np.uint8)))
+    struct.pack_into("<12f", raw, 280, *affine[:3].ravel())
+    with pytest.raises(ImageError, match="not in the plane of the photo: its affine is oblique") as caught:
+        decode_mask(bytes(raw), "m.nii")
+    assert "diag(-1, -1, 1, 1)" in caught.value.fix
+
+
+def test_a_rounded_affine_is_not_oblique() -> None:
+    assert np.array_equal(decode_mask(nifti(TRUTH.T.astype(np.uint8), rotated(0.01)), "m").values, TRUTH)
+
+
+def test_affines_that_contradict_each_other_are_refused() -> None:
+    volume = nib.Nifti1Image(TRUTH.T.astype(np.uint8), np.diag([-1.0, -1, 1, 1]))
+    volume.set_qform(np.diag([1.0, -1, 1, 1]), code=1)
+    with pytest.raises(ImageError, match="two affines, sform and qform, that contradict"):
+        decode_mask(volume.to_bytes(), "m.nii")
+
+
+def test_an_affine_that_is_not_finite_is_refused() -> None:
+    raw = bytearray(nifti(TRUTH.T.astype(np.uint8)))
+    struct.pack_into("<f", raw, 280, float("nan"))
+    with pytest.raises(ImageError, match="affine that is not finite"):
+        decode_mask(bytes(raw), "m.nii")
 
 
 VOLUME = np.zeros((5, 4, 1), np.float32)

@@ -168,6 +168,12 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _inspect_png(data: bytes, name: str) -> Container:
     kept, orientation, packed = [data[:8]], 1, 0
     for kind, start, end in _chunks(data):
+        if len(kept) == 1 and kind == b"CgBI":
+            raise ImageError(
+                f"{name} is an iOS-optimised PNG, which only Apple's programs read",
+                fix="convert it back with 'xcrun -sdk iphoneos pngcrush -revert-iphone-optimizations IN.png OUT.png', "
+                "or export it anew from the original",
+            )
         if len(kept) == 1 and (kind != b"IHDR" or end - start != 13):
             raise ValueError("it does not start with its size")
         if kind == b"acTL" and data[start : start + 4] > b"\0\0\0\1":

@@ -7,9 +7,10 @@ here, and Pillow only ever sees the few that describe pixels, whole and in range
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 
-__all__ = ["CleanTiff", "clean_tiff", "orientation_of"]
+__all__ = ["CleanTiff", "check_deflated", "clean_tiff", "orientation_of"]
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
@@ -47,6 +48,12 @@ _KEPT = {
 }
 _REQUIRED = (_WIDTH, _HEIGHT)
 _MAX_SAMPLES = 6
+_COMPRESSION, _PHOTOMETRIC, _PLANAR = 259, 262, 284
+_RAW, _SEPARATE, _RGB, _CMYK = 1, 2, 2, 5
+_DEFLATE = (8, 32946)
+_PIECE = 2**20
+# Where the parts of the pixels are, and how long: strips, tiles.
+_PARTS = ((273, 279), (324, 325))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,10 @@ def clean_tiff(data: bytes) -> CleanTiff:
         raise ValueError("its tags overlap")
     # Directories start at even places.
     body = data + b"\0" * (len(data) % 2)
-    directory = struct.pack(order + "H", len(kept)) + b"".join(entry.raw for entry in kept) + b"\0" * 4
+    raw = {tag: entry.raw for tag, entry in entries.items() if entry in kept}
+    if _has_deep_planes(data, order, entries):
+        body = _keep_high_bytes(body, order, entries, raw)
+    directory = struct.pack(order + "H", len(raw)) + b"".join(raw[tag] for tag in sorted(raw)) + b"\0" * 4
     return CleanTiff(
         data[:4] + struct.pack(order + "I", len(body)) + body[8:] + directory,
         _number(data, order, entries[_WIDTH], 0),
@@ -162,3 +172,92 @@ def clean_tiff(data: bytes) -> CleanTiff:
         _orientation(data, order, entries),
         several=following != 0,
     )
+
+
+def check_deflated(data: bytes, limit: int) -> None:
+    """Compare the checksums of deflated pixels, which libtiff does not.
+
+    Args:
+        data: a TIFF.
+        limit: how many bytes are unpacked at most; what is longer is left to the decoder.
+
+    Raises:
+        ValueError: a checksum is wrong, or the pixels are not whole.
+    """
+    order = _byte_order(data) or "<"
+    entries, _ = _read(data, order, struct.unpack_from(order + "I", data, 4)[0])
+    tags = next(((start, size) for start, size in _PARTS if start in entries and size in entries), None)
+    if _number(data, order, entries.get(_COMPRESSION), 1) not in _DEFLATE or tags is None:
+        return
+    starts, sizes = (_numbers(data, order, entries[tag]) for tag in tags)
+    for start, size in zip(starts, sizes, strict=False):
+        unpacker = zlib.decompressobj()
+        rest = data[start : start + size]
+        try:
+            while rest and not unpacker.eof and limit > 0:
+                limit -= len(unpacker.decompress(rest, _PIECE))
+                rest = unpacker.unconsumed_tail
+        except zlib.error as error:
+            raise ValueError(f"its packed pixels are broken: {error}") from error
+
+
+def _has_deep_planes(data: bytes, order: str, entries: dict[int, _Entry]) -> bool:
+    """Whether the colours lie one after the other, uncompressed, with 16 bits each: Pillow decodes these as 8 bits.
+
+    Raises:
+        ValueError: they do, and mean neither RGB nor CMYK.
+    """
+    wanted = {_COMPRESSION: _RAW, _PLANAR: _SEPARATE, _BITS: 16}
+    found = all(_number(data, order, entries.get(tag), 1) == value for tag, value in wanted.items())
+    if not found or _number(data, order, entries.get(_SAMPLES), 1) == 1:
+        return False
+    if _number(data, order, entries.get(_PHOTOMETRIC), _RGB) not in (_RGB, _CMYK):
+        raise ValueError("its 16-bit planes are neither RGB nor CMYK")
+    return True
+
+
+def _keep_high_bytes(body: bytes, order: str, entries: dict[int, _Entry], raw: dict[int, bytes]) -> bytes:
+    """The file with its strips or tiles in 8 bits: the higher half of each sample, as Pillow keeps of other 16 bits.
+
+    Args:
+        body: the file.
+        order: of its bytes.
+        entries: its tags.
+        raw: the entries to write, which are changed to point to the new parts.
+
+    Raises:
+        ValueError: the parts do not lie in the file.
+    """
+    tags = next(((start, size) for start, size in _PARTS if start in raw and size in raw), None)
+    if tags is None:
+        raise ValueError("it does not tell where its pixels are")
+    starts, sizes = (_numbers(body, order, entries[tag]) for tag in tags)
+    bits = _numbers(body, order, entries[_BITS])
+    if len(starts) != len(sizes) or set(bits) != {16}:
+        raise ValueError("its parts or its bits per sample do not fit together")
+    if sum(sizes) > len(body) or any(start + size > len(body) for start, size in zip(starts, sizes, strict=True)):
+        raise ValueError("its pixels are cut off")
+    high = 1 if order == "<" else 0
+    parts = [body[start : start + size][high::2] for start, size in zip(starts, sizes, strict=True)]
+    at = len(body)
+    places = []
+    for part in parts:
+        places.append(at)
+        at += len(part)
+    lists = {_BITS: [8] * len(bits), tags[0]: places, tags[1]: [len(part) for part in parts]}
+    pieces = [body, *parts, b"\0" * (at % 2)]
+    at += at % 2
+    for tag, values in lists.items():
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        head = struct.pack(order + "HHI", tag, 4, len(values))
+        raw[tag] = head + (packed if len(values) == 1 else struct.pack(order + "I", at))
+        if len(values) > 1:
+            pieces.append(packed)
+            at += len(packed)
+    return b"".join(pieces)
+
+
+def _numbers(data: bytes, order: str, entry: _Entry) -> tuple[int, ...]:
+    if entry.kind not in _INTEGERS:
+        raise ValueError("a list of its numbers is of another kind")
+    return struct.unpack_from(f"{order}{entry.count}{_INTEGERS[entry.kind]}", data, entry.start)

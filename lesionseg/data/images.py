@@ -27,8 +27,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from lesionseg.data import libtiff
 from lesionseg.data.classes import ClassMask, ClassSpec, interpret_classes
 from lesionseg.data.containers import Container, damaged, inspect
+from lesionseg.data.directories import check_deflated
 from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, read_bytes
 from lesionseg.data.masks import DecodedMask, MaskSamples, interpret_binary
 from lesionseg.data.nifti import is_nifti, read_nifti
@@ -136,9 +138,12 @@ def max_pixels() -> int:
 
 @contextlib.contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turns what Pillow raises on bad bytes into an ImageError that names the file."""
+    """Turns what Pillow raises and libtiff reports of bad bytes into an ImageError that names the file."""
     try:
-        yield
+        with libtiff.reports() as reported:
+            yield
+        if reported:
+            raise ValueError(f"libtiff reports: {reported[0]}")
     except _DECODER_ERRORS as error:
         raise damaged(name, " ".join(str(error).split()) or type(error).__name__) from error
     except MemoryError as error:
@@ -180,6 +185,9 @@ def require_size(width: int, height: int, name: str, limit: int | None = None) -
 
 
 def _open(source: Container) -> ImageFile:
+    if source.format == "TIFF":
+        # Up to six samples of two bytes, and tiles that are larger than the picture.
+        check_deflated(source.data, 16 * (source.width + 4096) * (source.height + 4096))
     image = _PLUGINS[source.format](io.BytesIO(source.data))
     # What is decoded is what was checked.
     if image.size != (source.width, source.height):
@@ -341,7 +349,8 @@ def read_class_mask(path: Path, classes: Mapping[str, ClassSpec]) -> ClassMask:
 
 def _samples(data: bytes, name: str) -> MaskSamples:
     if is_nifti(data):
-        return MaskSamples(read_nifti(data, name, max_pixels()), kind="NIfTI")
+        plane = read_nifti(data, name, max_pixels())
+        return MaskSamples(plane.values, kind="NIfTI", warnings=plane.warnings)
     if name.lower().endswith((".nii", ".nii.gz")) and data[:2] in (b"\x1f\x8b", b"\x5c\x01", b"\0\0"):
         raise damaged(name, "it has no whole NIfTI header")
     source = _look_over(data, name)

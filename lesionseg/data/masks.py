@@ -34,12 +34,14 @@ class MaskSamples:
         palette: ``uint8 N 3``, where the values are indices; else None.
         alpha: ``uint8 H W``, or None.
         kind: how the file stores them, for messages: ``bool``, ``palette``, ``NIfTI``; empty for 8-bit grey.
+        warnings: what a person should look at.
     """
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None = None
     alpha: NDArray[np.uint8] | None = None
     kind: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +77,7 @@ def interpret_binary(samples: MaskSamples, name: str) -> DecodedMask:
     mask = _from_colours(samples, name)
     if samples.alpha is not None and samples.alpha.min() != samples.alpha.max():
         mask = _with_alpha(mask, samples.alpha, name)
-    return replace(mask, warnings=(*mask.warnings, *_oddities(mask.values)))
+    return replace(mask, warnings=(*samples.warnings, *mask.warnings, *_oddities(mask.values)))
 
 
 def _oddities(mask: BoolMask) -> list[str]:

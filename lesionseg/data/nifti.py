@@ -7,6 +7,7 @@ import io
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from lesionseg.data.containers import damaged
 from lesionseg.errors import ImageError
 
-__all__ = ["is_nifti", "read_nifti"]
+__all__ = ["NiftiPlane", "is_nifti", "read_nifti"]
 
 _HEADER = 348
 # Room for a mask of 64 million pixels as int16.
@@ -32,6 +33,28 @@ _TYPES = {
     1024: "i8",
     1280: "u8",
 }
+# How far, as a share of its length, an axis may lean before the plane counts as oblique.
+_LEAN = 1e-3
+_PHOTO_AXES = "save it with the affine diag(-1, -1, 1, 1): x runs to the right of the photo and y down"
+_UNSAID = (
+    "the NIfTI header does not say how its axes run (its affine is the identity or unknown): x is taken to run to the "
+    "right of the photo and y down"
+)
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NiftiPlane:
+    """A two-dimensional NIfTI file.
+
+    Attributes:
+        values: ``H W``, upright as the affine says.
+        warnings: what a person should look at.
+    """
+
+    values: NDArray[Any]
+    warnings: tuple[str, ...] = ()
 
 
 def is_nifti(data: bytes) -> bool:
@@ -55,18 +78,88 @@ def _order(head: bytes) -> str | None:
     return next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] == _HEADER), None)
 
 
-def read_nifti(data: bytes, name: str, max_pixels: int) -> NDArray[Any]:
-    """The values of a two-dimensional NIfTI file, ``H W``, integers or whole numbers as floats.
+def read_nifti(data: bytes, name: str, max_pixels: int) -> NiftiPlane:
+    """Read a two-dimensional NIfTI file: integers, or whole numbers as floats.
 
-    NIfTI stores x before y: the result is turned so that row 0 is the top of the photo.
+    NIfTI stores x before y; its affine says how both run in a space whose x, y and z point right, front and up (RAS).
+    A photo has x to its right and y down where the affine is diag(-1, -1, 1), as ITK, MONAI and TorchIO write pictures;
+    other axes are turned to that. An identity affine, and one that is marked as unknown, say nothing.
+
+    Args:
+        data: the file, gzipped or not.
+        name: how messages call it.
+        max_pixels: the largest size that is read.
 
     Raises:
-        ImageError: it is damaged, too large, not two-dimensional, or holds complex numbers, colours, NaN or infinity.
+        ImageError: it is damaged, too large, not two-dimensional, oblique, or holds complex numbers, colours, NaN or
+            infinity.
     """
     try:
-        return _read(data, name, max_pixels)
+        values = _read(data, name, max_pixels)
+        affine = _affine(_unpack(data, _HEADER), name)
     except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise damaged(name, f"not a whole NIfTI file: {error}") from error
+    if affine is None:
+        return NiftiPlane(values, (_UNSAID,))
+    return NiftiPlane(_turn(values, *_directions(affine, name)))
+
+
+def _affine(head: bytes, name: str) -> Matrix | None:
+    """Rows x, y and z, columns i, j and k; None where the header says nothing of it."""
+    order = _order(head) or "<"
+    qform_code, sform_code = struct.unpack_from(order + "2h", head, 252)
+    found = []
+    if sform_code > 0:
+        rows = np.array(struct.unpack_from(order + "12f", head, 280), np.float64).reshape(3, 4)
+        found.append(rows)
+    if qform_code > 0:
+        found.append(_quaternion(head, order))
+    if any(not np.isfinite(affine).all() for affine in found):
+        raise ImageError(f"{name} has an affine that is not finite", fix=_PHOTO_AXES)
+    # Writers that know nothing of the photo leave the identity.
+    found = [affine for affine in found if not np.array_equal(affine, np.eye(3, 4))]
+    if len(found) == 2 and _directions(found[0], name) != _directions(found[1], name):
+        raise ImageError(f"{name} has two affines, sform and qform, that contradict each other", fix=_PHOTO_AXES)
+    return found[0] if found else None
+
+
+def _quaternion(head: bytes, order: str) -> Matrix:
+    b, c, d, *offset = struct.unpack_from(order + "6f", head, 256)
+    handed, *sizes = struct.unpack_from(order + "4f", head, 76)
+    a = math.sqrt(max(0.0, 1 - (b * b + c * c + d * d)))
+    turned = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    scale = np.array([*sizes[:2], -sizes[2] if handed < 0 else sizes[2]], np.float64)
+    return np.column_stack([turned * scale, offset])
+
+
+def _directions(affine: Matrix, name: str) -> tuple[bool, bool, bool]:
+    """Whether i runs along y, and whether x and y point against the photo's right and down.
+
+    Raises:
+        ImageError: the plane is oblique, or another one than that of x and y.
+    """
+    axes = affine[:, :2]
+    lengths = np.linalg.norm(axes, axis=0)
+    if lengths.min() > 0:
+        axes = axes / lengths
+        along = np.abs(axes).argmax(axis=0)
+        if np.sort(np.abs(axes), axis=0)[1].max() <= _LEAN and sorted(along) == [0, 1]:
+            x, y = (axes[row, list(along).index(row)] for row in (0, 1))
+            return bool(along[0] == 1), bool(x > 0), bool(y > 0)
+    shown = np.array2string(affine[:, :3], precision=3, suppress_small=True).replace("\n", "")
+    raise ImageError(f"{name} is not in the plane of the photo: its affine is oblique, {shown}", fix=_PHOTO_AXES)
+
+
+def _turn(values: NDArray[Any], swapped: bool, against_x: bool, against_y: bool) -> NDArray[Any]:
+    upright = values.T if swapped else values
+    upright = upright[:, ::-1] if against_x else upright
+    return np.ascontiguousarray(upright[::-1] if against_y else upright)
 
 
 def _read(data: bytes, name: str, max_pixels: int) -> NDArray[Any]:

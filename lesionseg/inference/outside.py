@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.data.images import IMAGE_SUFFIXES, read_bytes, read_mask, read_probability
+from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, read_bytes, read_probability
 from lesionseg.data.pairing import case_id_of, list_pictures
 from lesionseg.errors import ImageError, OutputError, PairingError
 from lesionseg.inference.scoring import Ready, evaluate_cases
@@ -101,6 +101,7 @@ def score_predictions(
     threshold: float = THRESHOLD,
     sources: Mapping[str, str | None],
     progress: Callable[[int, int], None] | None = None,
+    warn: Warn = lambda line: None,
 ) -> Path:
     """Scores another tool's files at the masks' own size, into a folder that reports read like a run.
 
@@ -115,6 +116,7 @@ def score_predictions(
         sources: where all this comes from, for ``run.json``: ``predictions``, and ``manifest``, ``root``, ``masks``,
             ``images`` as far as there are any.
         progress: called with (done, total) after each case.
+        warn: called with a line for each way in which masks were odd.
 
     Returns:
         the folder with the evaluation.
@@ -139,6 +141,8 @@ def score_predictions(
     }
     source = _Files(files, probabilities)
     place = evaluate_cases(run, cases, source, facts, probabilities=probabilities, progress=progress)
+    for line, ids in sorted(source.odd.items()):
+        warn(f"{len(ids)} masks: {line}: {', '.join(sorted(ids)[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''}")
     info = {"name": run.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"), **sources}
     write_atomic(run / "run.json", json.dumps({**info, "versions": {"lesionseg": __version__}}, indent=1).encode())
     return place
@@ -157,14 +161,24 @@ def _make(run: Path) -> None:
 class _Files:
     files: Mapping[str, Path]
     probabilities: bool
+    # What is odd -> the cases; several threads add to it.
+    odd: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def _mask(self, case: Case, path: Path) -> BoolMask:
+        mask = decode_mask(read_bytes(path), str(path))
+        for line in mask.warnings:
+            # A tool that finds nothing on a photo is asked for an empty mask.
+            if mask.values.any():
+                self.odd[line].append(case.case_id)
+        return mask.values
 
     def prepare(self, case: Case) -> Ready | list[str]:
         if case.mask is None:
             return [f"{case.case_id}: has no mask"]
         path = self.files[case.case_id]
         try:
-            truth = read_mask(case.mask)
-            found = read_probability(path) if self.probabilities else read_mask(path).astype(np.float32)
+            truth = self._mask(case, case.mask)
+            found = read_probability(path) if self.probabilities else self._mask(case, path).astype(np.float32)
             photo = None if case.image == case.mask else read_bytes(case.image)
         except ImageError as error:
             return [f"{case.case_id}: {error.message}"]
