@@ -201,7 +201,11 @@ def evaluate_predictions(
 
     folder, found = as_path(run), as_path(predictions)
     sources = as_paths(predictions=found, manifest=manifest, root=root, masks=masks, images=images)
-    told = {name: None if place is None else str(place) for name, place in sources.items()}
+    # Absolute, as a report may be made in another folder; the name of a shipped manifest stays a name.
+    told = {
+        name: str(place.absolute() if name != "manifest" or place.exists() else place) if place else None
+        for name, place in sources.items()
+    }
     cases, sha256 = _cases_outside(told, split, warn)
     files = match_predictions(found, cases, probabilities=probabilities, warn=warn)
     with counting(progress, f"{folder.name}: scoring") as counted:

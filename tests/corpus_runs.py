@@ -137,8 +137,8 @@ PREDICTIONS: tuple[Row, ...] = (
 def _train(folder: Path) -> Path:
     """A run of one epoch, and a manifest whose test split holds a training photo in another format."""
     made = write_dataset(folder / "data", train=3, test=1, width=64, height=48)
-    source = sorted(made.train_images.iterdir())[0]
-    mask = sorted(made.train_masks.iterdir())[0]
+    source = sorted(made.train_images.glob("*.*g"))[0]
+    mask = sorted(made.train_masks.glob("*.png"))[0]
     put(made.test_images / "new.png", encoded(np.asarray(Image.open(source)), "PNG"))
     put(made.test_masks / "new.png", mask.read_bytes())
     pairs = [Folders("train", made.train_images, made.train_masks), Folders("test", made.test_images, made.test_masks)]

@@ -1,11 +1,13 @@
 """Another tool's masks and maps: matched by id, scored as runs are, and set beside them in one report."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import nifti
 
 from lesionseg import api
 from lesionseg.data.images import encode_mask_png, encode_probability_png, read_mask
@@ -25,7 +27,7 @@ def tool(tiny, tmp_path: Path) -> Path:
     """Masks that are the true ones, moved by two pixels."""
     folder = tmp_path / "tool"
     folder.mkdir()
-    for path in tiny.folders.test_masks.iterdir():
+    for path in tiny.folders.test_masks.glob("*.png"):
         case_id = path.name.partition("_segmentation")[0].partition("_Segmentation")[0]
         moved = np.roll(read_mask(path), 2, axis=1)
         (folder / f"{Path(case_id).stem}_mask.png").write_bytes(encode_mask_png(moved))
@@ -67,7 +69,7 @@ def test_in_one_report_with_a_run(tiny, run: Path, tool: Path, tmp_path: Path) -
 def test_other_masks_are_not_comparable(tiny, run: Path, tool: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     shutil.copytree(tiny.folders.test_masks, masks)
-    first = min(masks.iterdir())
+    first = min(masks.glob("*.png"))
     first.write_bytes(encode_mask_png(np.roll(read_mask(first), 1, axis=0)))
     api.evaluate_predictions(tool, tmp_path / "tool-run", masks=masks)
     with pytest.raises(ComparisonError, match="its masks_sha256 is"):
@@ -97,6 +99,57 @@ def test_probability_maps_and_the_outputs_of_predict(tiny, run: Path, tmp_path: 
         assert (result.thresholds is None) == (kind == "masks")
     assert result.calibration.equals(own.calibration)
     assert told == []
+
+
+def test_maps_taken_for_masks_are_told_which_option_reads_them(tiny, tool: Path, tmp_path: Path) -> None:
+    for path in list(tool.iterdir()):
+        soft = np.linspace(0, 1, 72 * 96, dtype=np.float32).reshape(72, 96)
+        path.write_bytes(encode_probability_png(soft))
+    with pytest.raises(DataError) as refused:
+        api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks)
+    assert all("--probabilities" in problem for problem in refused.value.problems)
+    for path in list(tool.iterdir()):
+        path.rename(path.with_name(path.name.replace("_mask.png", "_probability.png")))
+    with pytest.raises(PairingError) as caught:
+        api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks)
+    assert "--probabilities" in caught.value.fix
+
+
+def test_masks_and_predictions_named_as_in_ph2(tiny, tool: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in tiny.folders.test_masks.glob("*.png"):
+        name = path.name.partition("_segmentation")[0].partition("_Segmentation")[0]
+        (masks / f"{name}_lesion.png").write_bytes(path.read_bytes())
+    plain = api.evaluate_predictions(tool, tmp_path / "a", masks=masks).per_image
+    for path in list(tool.iterdir()):
+        path.rename(path.with_name(path.name.replace("_mask.png", "_lesion.png")))
+    assert api.evaluate_predictions(tool, tmp_path / "b", masks=masks).per_image.equals(plain)
+    assert api.evaluate_predictions(tool, tmp_path / "c", masks=tiny.folders.test_masks).per_image.equals(plain)
+
+
+def test_a_report_is_made_in_any_folder(tiny, tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = {"masks": tiny.folders.test_masks, "images": tiny.folders.test_images}
+    relative = {name: os.path.relpath(path, tmp_path) for name, path in folders.items()}
+    api.evaluate_predictions("tool", "runs/t", **relative)
+    info = json.loads((tmp_path / "runs" / "t" / "run.json").read_text())
+    assert all(Path(info[name]).is_absolute() for name in ("predictions", "masks", "images"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    _, files = api.compare(["../runs/t"], "report", formats=["md"])
+    assert "samples_worst.png" in {path.name for path in files.figures}
+
+
+def test_masks_whose_axes_are_not_said_are_told(tiny, tool: Path, tmp_path: Path) -> None:
+    for path in list(tool.iterdir()):
+        mask = read_mask(path)
+        path.with_name(path.name.replace(".png", ".nii")).write_bytes(nifti(mask.T.astype(np.uint8), np.eye(4)))
+        path.unlink()
+    told: list[str] = []
+    api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks, warn=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("4 masks: the NIfTI header does not say how its axes run")
 
 
 def test_every_missing_prediction_is_listed(tiny, tool: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lesionseg.data.case_ids import case_id_of
 from lesionseg.data.images import encode_mask_nifti
 from lesionseg.data.label_tables import read_labels
-from lesionseg.data.pairing import Folders, case_id_of, list_pictures, pair_folders
+from lesionseg.data.pairing import Folders, list_pictures, pair_folders
 from lesionseg.errors import PairingError
 from lesionseg.records import Case
 
@@ -123,6 +124,57 @@ def test_one_folder_for_both(tmp_path: Path, draw: Draw) -> None:
         ("a.png", "a_Segmentation.png"),
         ("b.png", "b_Segmentation.png"),
     ]
+
+
+def test_masks_named_as_in_ph2(tmp_path: Path, draw: Draw) -> None:
+    for name in ("IMD002", "IMD003"):
+        draw(f"photos/{name}.png")
+        draw(f"masks/{name}_lesion.png")
+    assert [(case.case_id, case.mask and case.mask.name) for case in pair(tmp_path)] == [
+        ("IMD002", "IMD002_lesion.png"),
+        ("IMD003", "IMD003_lesion.png"),
+    ]
+    for path in list((tmp_path / "masks").iterdir()):
+        path.rename(tmp_path / "photos" / path.name)
+    both = tmp_path / "photos"
+    assert [case.case_id for case in pair_folders([Folders("train", both, both)])] == ["IMD002", "IMD003"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_photos_called_lesion_keep_their_names(tmp_path: Path, draw: Draw, together: bool) -> None:
+    photos, masks = ("both", "both") if together else ("photos", "masks")
+    for name in ("back_lesion", "back"):
+        draw(f"{photos}/{name}.png", 12 + len(name))
+        draw(f"{masks}/{name}_mask.png", 12 + len(name))
+    cases = pair_folders([Folders("train", tmp_path / photos, tmp_path / masks)])
+    assert [(case.case_id, case.mask and case.mask.name) for case in cases] == [
+        ("back", "back_mask.png"),
+        ("back_lesion", "back_lesion_mask.png"),
+    ]
+
+
+def test_the_fix_tells_how_masks_are_called(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("masks/gt_a.png")
+    with pytest.raises(PairingError) as caught:
+        pair(tmp_path)
+    assert "ID_mask, ID_segmentation or ID_lesion" in caught.value.fix
+
+
+def test_labels_of_no_photo_at_all_are_refused(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.png")
+    draw("masks/a.png")
+    with pytest.raises(PairingError) as caught:
+        pair(tmp_path, labels={"x": "nevus", "y": "nevus"})
+    assert caught.value.problems == (
+        "none of the 2 ids with a label is that of a photo: x, y, ... in the table, a, ... here",
+    )
+
+
+def test_ids_that_look_like_files_still_find_their_labels(tmp_path: Path, draw: Draw) -> None:
+    draw("photos/a.jpg.png")
+    draw("masks/a.jpg.png")
+    assert pair(tmp_path, labels={"a": "nevus"})[0].labels["diagnosis"] == "nevus"
 
 
 def test_companions_and_system_files_are_no_data(tmp_path: Path, draw: Draw) -> None:

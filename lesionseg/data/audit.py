@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionseg.data.case_ids import case_id_of, drop_lesion_ending, masks_among
 from lesionseg.data.checks import check_case
 from lesionseg.data.duplicates import SAME_PHOTO, cluster, find_duplicates
 from lesionseg.data.examine import Examination, examine
 from lesionseg.data.findings import KINDS, Finding, Severity, found
 from lesionseg.data.images import IMAGE_SUFFIXES
-from lesionseg.data.pairing import case_id_of, list_pictures
+from lesionseg.data.pairing import list_pictures
 from lesionseg.records import Case
 
 __all__ = ["QUANTILES", "Audit", "Fingerprint", "audit", "examine_cases", "gather_folders"]
@@ -91,7 +91,7 @@ def gather_folders(images: Path, masks: Path) -> tuple[list[Case], list[Finding]
 
     Args:
         images: folder with the photos.
-        masks: folder with the masks; where it is the same, masks are what is named ``_mask`` or ``_segmentation``.
+        masks: folder with the masks; where it is the same, masks are known by their names.
 
     Returns:
         one case per photo, sorted by id, without a mask where there is none; and what was found on the way.
@@ -101,11 +101,13 @@ def gather_folders(images: Path, masks: Path) -> tuple[list[Case], list[Finding]
     """
     photos, labels = list_pictures(images), list_pictures(masks, (*IMAGE_SUFFIXES, ".nii", ".nii.gz"))
     if images.resolve() == masks.resolve():
-        photos = [path for path in photos if case_id_of(path) == unicodedata.normalize("NFC", path.stem)]
-        labels = [path for path in labels if path not in set(photos)]
+        named = masks_among(labels)
+        photos = [path for path in photos if path not in named]
+        labels = [path for path in labels if path in named]
     photo_of, findings = _by_id(photos)
     mask_of, more = _by_id(labels)
     findings += more
+    mask_of = drop_lesion_ending(mask_of, photo_of.keys())
     for case_id in sorted(photo_of.keys() ^ mask_of.keys()):
         told = f"no mask for {photo_of[case_id]}" if case_id in photo_of else f"no photo for {mask_of[case_id]}"
         findings.append(found("unpaired", [case_id], told))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lesionseg.data.case_ids import MASK_NAMES, case_id_of, drop_lesion_ending, masks_among
 from lesionseg.data.columns import is_unknown, table_id
 from lesionseg.data.files import is_companion
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, decode_photo, read_bytes
@@ -18,10 +17,9 @@ from lesionseg.errors import ImageError, PairingError
 from lesionseg.io.ownership import RECORD
 from lesionseg.records import Case
 
-__all__ = ["Folders", "case_id_of", "list_pictures", "pair_folders"]
+__all__ = ["Folders", "list_pictures", "pair_folders"]
 
 _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
-_MASK_ENDING = re.compile(r"_(segmentation|mask)$", re.IGNORECASE)
 _Warn = Callable[[str], None]
 _SHOWN = 8
 _EXAMPLES = 2
@@ -55,17 +53,6 @@ class _Findings:
 
 def _ignore(_: str) -> None:
     pass
-
-
-def case_id_of(path: Path) -> str:
-    """The id in a photo's or mask's file name: ``ISIC_0000000_Segmentation.png`` -> ``ISIC_0000000``."""
-    name = path.name
-    for suffix in (".nii.gz", path.suffix):
-        if suffix and name.lower().endswith(suffix.lower()):
-            name = name[: -len(suffix)]
-            break
-    # One letter with an accent has two spellings, and file systems disagree on which they keep.
-    return unicodedata.normalize("NFC", _MASK_ENDING.sub("", name) or name)
 
 
 def list_pictures(
@@ -151,7 +138,7 @@ def pair_folders(
         raise PairingError(
             f"photos and masks do not match one to one ({len(problems)} problems)",
             problems=problems,
-            fix="remove, rename or replace these files, then pair again",
+            fix=f"remove, rename or replace these files, then pair again; {MASK_NAMES}",
         )
     order = {"train": 0, "val": 1, "test": 2}
     return sorted(cases, key=lambda case: (order.get(case.split, 3), case.split, case.case_id))
@@ -178,9 +165,11 @@ def _match(entry: Folders, problems: list[str], warn: _Warn) -> list[_Match]:
     masks_in = list_pictures(entry.masks, _MASK_SUFFIXES, warn)
     if entry.images.resolve() == entry.masks.resolve():
         # One folder for both: masks are those that are named as masks.
-        images_in = [path for path in images_in if not _MASK_ENDING.search(path.stem)]
-        masks_in = [path for path in masks_in if path not in set(images_in)]
-    images, masks = _by_id(images_in, "photo", problems), _by_id(masks_in, "mask", problems)
+        named = masks_among(masks_in)
+        images_in = [path for path in images_in if path not in named]
+        masks_in = [path for path in masks_in if path in named]
+    images = _by_id(images_in, "photo", problems)
+    masks = drop_lesion_ending(_by_id(masks_in, "mask", problems), images.keys())
     problems += [f"{case_id}: no mask for {images[case_id]}" for case_id in sorted(images.keys() - masks.keys())]
     for case_id in sorted(masks.keys() - images.keys()):
         warn(f"{case_id}: no photo for {masks[case_id]}, which was left out")

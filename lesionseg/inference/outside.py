@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg import __version__
+from lesionseg.data.case_ids import case_id_of, drop_lesion_ending
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, read_bytes, read_probability
-from lesionseg.data.pairing import case_id_of, list_pictures
+from lesionseg.data.pairing import list_pictures
 from lesionseg.errors import ImageError, OutputError, PairingError
 from lesionseg.inference.scoring import Ready, evaluate_cases
 from lesionseg.inference.stages import OVERLAY_ENDINGS, PROBABILITY_ENDING
@@ -38,6 +39,10 @@ def cases_of_masks(masks: Path, split: str, warn: Warn) -> list[Case]:
         PairingError: the folder cannot be read, holds no mask, or two masks share an id.
     """
     found = _by_id(list_pictures(masks, _SUFFIXES, warn), masks)
+    bare = {case_id.removesuffix("_lesion") for case_id in found}
+    if bare.isdisjoint(found):
+        # PH2 names all of its masks so.
+        found = drop_lesion_ending(found, bare)
     return [Case(case_id, path, path, split=split) for case_id, path in sorted(found.items())]
 
 
@@ -45,7 +50,7 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
     """Case id -> the file that another tool has written for it, matched by id as photos and masks are.
 
     Args:
-        folder: holds ``ID.png``, ``ID_segmentation.png``, ``ID_mask.png`` or, for probability maps,
+        folder: holds ``ID.png``, ``ID_segmentation.png``, ``ID_mask.png``, ``ID_lesion.png`` or, for probability maps,
             ``ID_probability.png``.
         cases: those that are scored.
         probabilities: the files are 8-bit grey probability maps, and not masks.
@@ -55,20 +60,31 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
         PairingError: listing every case without prediction and every id with several.
     """
     files = [p for p in list_pictures(folder, _SUFFIXES, warn, ours=_OURS) if _is_wanted(p.name, probabilities)]
-    found = _by_id(files, folder)
     ids = [case.case_id for case in cases]
+    found = drop_lesion_ending(_by_id(files, folder), set(ids))
     missing = [case_id for case_id in ids if case_id not in found]
     if missing:
         raise PairingError(
             f"{folder} lacks a prediction for {len(missing)} of {len(ids)} cases",
             problems=missing,
-            fix="predict these too: a photo on which a tool failed counts, with an empty mask",
+            fix=_remedy(folder, probabilities, any_found=len(missing) < len(ids)),
         )
     extra = sorted(found.keys() - set(ids))
     if extra:
         more = ", ..." if len(extra) > _SHOWN else ""
         warn(f"{len(extra)} predictions belong to no case: {', '.join(extra[:_SHOWN])}{more}")
     return {case_id: found[case_id] for case_id in ids}
+
+
+def _remedy(folder: Path, probabilities: bool, *, any_found: bool) -> str:
+    names = (
+        "ID_probability.png or ID.png" if probabilities else "ID.png, ID_mask.png, ID_segmentation.png or ID_lesion.png"
+    )
+    if any_found:
+        return f"predict these too, as {names}: a photo on which a tool failed counts, with an empty mask"
+    if not probabilities and any(path.name.lower().endswith(PROBABILITY_ENDING) for path in folder.iterdir()):
+        return "pass --probabilities (in Python probabilities=True): the folder holds probability maps"
+    return f"call the files {names}, ID being that of the true masks"
 
 
 def _is_wanted(name: str, probabilities: bool) -> bool:
@@ -181,7 +197,7 @@ class _Files:
             found = read_probability(path) if self.probabilities else self._mask(case, path).astype(np.float32)
             photo = None if case.image == case.mask else read_bytes(case.image)
         except ImageError as error:
-            return [f"{case.case_id}: {error.message}"]
+            return [f"{case.case_id}: {error.message}{'' if self.probabilities else _if_soft(path)}"]
         if found.shape != truth.shape:
             sizes = f"{_size(found)}, the true mask {_size(truth)}"
             return [f"{case.case_id}: the prediction is {sizes} ({path})"]
@@ -190,6 +206,15 @@ class _Files:
     def predict(self, ready: Ready) -> Probability:
         found: Probability = ready.given
         return found
+
+
+def _if_soft(path: Path) -> str:
+    """What to try with a file that is no mask, where it may be a probability map."""
+    try:
+        levels = len(np.unique(read_probability(path)))
+    except ImageError:
+        return ""
+    return "; if it is a probability map, pass --probabilities (in Python probabilities=True)" if levels > 2 else ""
 
 
 def _size(picture: BoolMask | Probability) -> str:
