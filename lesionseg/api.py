@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lesionseg.api_data import audit, pair, read_image, read_mask, split, synth
 from lesionseg.api_parts import Overrides, Progress, Warn, as_words, counting, ignore, plain
 from lesionseg.api_scoring import compare, evaluate, evaluate_predictions
-from lesionseg.data.files import AnyPath, as_path
+from lesionseg.io.paths import AnyPath, as_path
 from lesionseg.shipped_models import DEFAULT, find_model, is_run
 from lesionseg.training.launch import is_first_process
 

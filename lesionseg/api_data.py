@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
-from lesionseg.data.files import AnyPath, as_path
+from lesionseg.io.paths import AnyPath, as_path
 
 if TYPE_CHECKING:
     from lesionseg.data.audit import Audit

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lesionseg.data.files import AnyPath, as_path
+from lesionseg.io.paths import AnyPath, as_path
 
 __all__ = ["Counted", "Overrides", "Progress", "Warn", "as_paths", "as_words", "counting", "ignore", "plain"]
 

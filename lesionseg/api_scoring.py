@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
-from lesionseg.data.files import AnyPath, as_path
+from lesionseg.io.paths import AnyPath, as_path
 from lesionseg.shipped_models import SCORES_OF, find_bundle, find_model, is_bundle, is_run
 
 if TYPE_CHECKING:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from lesionseg.errors import ConfigError
+from lesionseg.io.paths import as_path
 
 __all__ = ["OPTIONS", "Commands", "Condition", "Conditions", "find_conditions"]
 
@@ -210,8 +213,29 @@ def _path(ctx: Any) -> str:
     return " ".join(names)
 
 
+def _with_home(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that gets its paths with the home folder for ``~``, which shells leave in ``--option=~/x``."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [expanded(part) for part in value]
+        return as_path(value) if isinstance(value, Path) else value
+
+    @wraps(command)
+    def run(**values: Any) -> Any:
+        return command(**{name: expanded(value) for name, value in values.items()})
+
+    return run
+
+
 class Commands(typer.Typer):
-    """A Typer application whose commands refuse options without effect."""
+    """A Typer application whose commands refuse options without effect and know the home folder as ``~``."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_F], _F]:
-        return super().command(name, **{"cls": _Command, **settings})
+        register = super().command(name, **{"cls": _Command, **settings})
+
+        def add(command: _F) -> _F:
+            register(_with_home(command))
+            return command
+
+        return add

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.paths import expand_home
 from lesionseg.io.reading import parse_yaml, read_yaml
 
 __all__ = [
@@ -56,6 +57,13 @@ PRESETS: dict[Any, dict[str, float]] = {
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator(
+        *("manifest", "root", "cache", "encoder_weights", "start", "teacher", "checkpoints"), check_fields=False
+    )
+    @classmethod
+    def _from_home(cls, value: str | None) -> str | None:
+        return None if value is None else expand_home(value)
 
 
 class DataConfig(_Section):
@@ -410,7 +418,7 @@ def find_shipped(source: str | Path, kind: str, suffix: str) -> Path:
     Raises:
         ConfigError: it is in none of these places.
     """
-    path = Path(source)
+    path = Path(expand_home(str(source)))
     if is_file(path):
         return path
     name = path.name if path.suffix == suffix else path.name + suffix

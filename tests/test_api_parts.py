@@ -4,7 +4,7 @@ import pytest
 
 from lesionseg.api_parts import as_paths, as_words, counting, plain
 from lesionseg.config import load_config
-from lesionseg.data.files import as_path
+from lesionseg.io.paths import as_path
 
 
 def test_paths_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:

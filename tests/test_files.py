@@ -11,9 +11,10 @@ import pytest
 from pictures import RGB, encoded
 
 from lesionseg.data import files
-from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, as_path, read_bytes
+from lesionseg.data.files import IMAGE_SUFFIXES, MAX_BYTES, read_bytes
 from lesionseg.data.images import read_image
 from lesionseg.errors import ConfigError, ImageError
+from lesionseg.io.paths import as_path
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:

@@ -11,13 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lesionseg.data.containers import has_end
-from lesionseg.errors import ConfigError, ImageError
+from lesionseg.errors import ImageError
 from lesionseg.records import Case
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "AnyPath", "as_path", "files_digest", "is_companion", "read_bytes"]
-
-AnyPath = str | Path
-"""A path as people write it; ``~`` is the home folder."""
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "files_digest", "is_companion", "read_bytes"]
 
 _READ_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".mpo")
 # Common among photos, and refused by name instead of passed over.
@@ -34,18 +31,6 @@ _SYSTEM, _COMPANION = ("thumbs.db", "desktop.ini"), "_superpixels."
 # Seconds without a change after which a file without an end no longer counts as one that is being copied. Counted from
 # the change and not from the first look: of many files that were copied together, only the first is waited for.
 _SETTLED = 0.5
-
-
-def as_path(path: AnyPath) -> Path:
-    """Return a ``Path`` of what may be a ``str``.
-
-    Raises:
-        ConfigError: the text is empty or blank; pathlib would take it for the working folder.
-    """
-    if isinstance(path, str) and not path.strip():
-        raise ConfigError("a path is empty", fix="pass a path; the working folder is '.'")
-    # Path.expanduser raises where there is no such user; a folder may be called so.
-    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def is_companion(name: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from lesionseg.config import find_shipped, is_file
 from lesionseg.errors import ManifestError, OutputError
 from lesionseg.io.ownership import write_output
+from lesionseg.io.paths import as_path
 from lesionseg.io.reading import decode_text, read_regular
 from lesionseg.io.tables import parse_table
 from lesionseg.records import Case
@@ -260,14 +261,14 @@ def _count(cell: str, column: str) -> int:
 
 def _find_root(path: Path, first: Case, root: str | Path | None) -> Path:
     if root is not None:
-        candidates = [Path(root).expanduser()]
+        candidates = [as_path(root)]
     else:
         candidates = []
         memory = path.with_suffix(".root")
         if memory.is_file():
             candidates.append(path.parent / memory.read_text(encoding="utf-8").strip())
         if os.environ.get("LESIONSEG_DATA"):
-            data = Path(os.environ["LESIONSEG_DATA"])
+            data = as_path(os.environ["LESIONSEG_DATA"])
             candidates += [data, data / path.stem]
         candidates += [path.parent, Path()]
     for folder in candidates:

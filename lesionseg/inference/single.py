@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.data.files import as_path, read_bytes
+from lesionseg.data.files import read_bytes
 from lesionseg.data.images import DecodedPhoto, decode_photo, fit_photo, resize_probability
 from lesionseg.errors import ImageError
 from lesionseg.inference.stages import decode, infer
+from lesionseg.io.paths import as_path
 from lesionseg.records import THRESHOLD, Prediction, RgbImage
 
 if TYPE_CHECKING:

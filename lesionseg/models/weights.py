@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from lesionseg.config import is_file
-from lesionseg.data.files import as_path
 from lesionseg.errors import RunError, WeightsError
+from lesionseg.io.paths import as_path
 from lesionseg.shipped_models import WEIGHTS, default_bundle, find_bundle, open_bundle
 
 __all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights", "widened"]

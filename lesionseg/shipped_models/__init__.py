@@ -17,6 +17,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from lesionseg.errors import RunError
+from lesionseg.io.paths import expand_home
 
 __all__ = [
     "DEFAULT",
@@ -181,7 +182,7 @@ def find_bundle(source: str | Path) -> Path | None:
 
     A run or bundle in the working folder goes before a shipped one of its name.
     """
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path.expanduser raises where there is no such user
+    path = Path(expand_home(str(source)))
     if is_bundle(path):
         return path
     name = str(source)
@@ -211,7 +212,7 @@ def find_model(source: str | Path) -> Path:
     found = find_bundle(source)
     if found is not None:
         return found
-    path = Path(os.path.expanduser(source))  # noqa: PTH111
+    path = Path(expand_home(str(source)))
     if path.suffix in _EXPORTED or os.path.exists(path):  # noqa: PTH110 - as above
         scored = _scored(path)
         return path if scored is None else find_model(scored)
