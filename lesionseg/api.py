@@ -72,6 +72,7 @@ def train(
     """
     from lesionseg.config import RunConfig, load_config
     from lesionseg.io.names import require_run_name
+    from lesionseg.training.limits import require_possible
     from lesionseg.training.places import latest_checkpoint, require_unused
 
     words, folder, settings = as_words(overrides), as_path(run), None
@@ -79,6 +80,7 @@ def train(
     require_run_name(folder.name)
     if config is not None or not resume:
         settings = load_config(config.model_dump() if isinstance(config, RunConfig) else _source(config), words)
+        require_possible(settings)
     if resume or settings is None:
         latest_checkpoint(folder)
     elif is_first_process():

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +47,7 @@ Conditions = tuple[Condition, ...]
 
 def _given(values: _Values, name: str) -> bool:
     value = values.get(name)
-    return value is not None and value is not False and value != []
+    return value is not None and value is not False and value not in ([], ())
 
 
 def _with(name: str, flag: str) -> Condition:
@@ -125,7 +126,16 @@ OPTIONS: Mapping[str, Mapping[str, Conditions]] = {
         **_each("output offline", _LISTED),
         **_each("max_gib", _LISTED, _without("offline", "--offline, which fetches nothing")),
     },
-    "data pair": _each("images masks output test_images test_masks labels groups"),
+    "data pair": {
+        **_each("images masks output test_images test_masks labels groups"),
+        "id_column": (
+            Condition(
+                lambda values: _given(values, "labels") or _given(values, "groups"), "only with --labels or --groups"
+            ),
+        ),
+        **_each("label_column", _with("labels", "--labels")),
+        **_each("group_column", _with("groups", "--groups")),
+    },
     "data preview": _each("output config cases"),
     "data split": {
         **_each("output official folds hold_out root"),
@@ -148,7 +158,7 @@ class _Command(TyperCommand):
     """A command that refuses options without effect, and arguments without text.
 
     Raises:
-        ConfigError: listing every option that has no effect, that is repeated, or whose value is blank.
+        ConfigError: listing every option that has no effect, that is repeated, blank, NaN or infinite.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -157,6 +167,7 @@ class _Command(TyperCommand):
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             _refuse_repeated(order)
+            _refuse_non_finite(ctx.params, order)
             _refuse_idle(ctx, {param.name: param.opts[0] for param in order if param.param_type_name == "option"})
         return rest
 
@@ -186,6 +197,16 @@ def _refuse_repeated(order: list[Any]) -> None:
     )
     if problems := [f"{flag}: {count} times" for flag, count in times.items() if count > 1]:
         raise ConfigError("these options take one value", problems=problems, fix="give each of them once")
+
+
+def _refuse_non_finite(values: _Values, order: list[Any]) -> None:
+    # NaN is inside of any range, as it compares with nothing.
+    numbers = {param.opts[0]: values.get(param.name) for param in order}
+    problems = [
+        f"{flag}: {value}" for flag, value in numbers.items() if isinstance(value, float) and not isfinite(value)
+    ]
+    if problems:
+        raise ConfigError("these options take finite numbers", problems=problems, fix="give a number for each of them")
 
 
 def _refuse_idle(ctx: Any, flags: Mapping[str, str]) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from lesionseg.errors import ConfigError, LesionsegError
 from lesionseg.io.paths import expand_home
@@ -34,7 +43,20 @@ STRIDE = 32
 WIDTHS = (0.35, 0.5, 0.75, 1.0)
 """Of the encoder: timm's mobilenetv2_035, _050, _075 and _100."""
 _SHOWN = 100
+_LARGEST_SIDE = 4096
+_LARGEST_LEVEL = 2**32 - 1
 _Probability = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _printable(value: str) -> str:
+    # No file, case or model is called so, and a NUL cannot even be asked for.
+    if any(not character.isprintable() for character in value):
+        raise ValueError("must not hold control characters")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
 
 PRESETS: dict[Any, dict[str, float]] = {
@@ -69,19 +91,19 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """What is read, and how it becomes batches."""
 
-    manifest: str
+    manifest: _Text
     """A manifest CSV, or the bare name of one that ships with lesionseg."""
-    root: str | None = None
+    root: _Text | None = None
     """Folder that the manifest's relative paths start from; found by itself when null."""
     classes: dict[str, int | str | list[Any]] | None = None
     """Class name -> its grey level, palette index or colour (``'#ff0000'``, ``[255, 0, 0]``) in the masks, or a list of
     several, in the order of the class indices; null reads binary masks."""
-    trimap: Annotated[float, Field(gt=0)] | None = None
+    trimap: Annotated[float, Field(gt=0, le=_LARGEST_SIDE)] | None = None
     """Makes three classes of binary masks, skin, border and lesion, with a border of so many pixels to each side of the
     outline at the training size; null does not."""
     image_size: tuple[int, int] = (128, 128)
-    """Height and width of the network's input in pixels, multiples of 32."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Height and width of the network's input in pixels, multiples of 32 up to 4096."""
+    validation_fraction: Annotated[float, Field(gt=0, le=0.9)] = 0.1
     """Part of the train split that is held out by group, where the manifest has no ``val`` split."""
     preset: Literal["flip", "dermoscopy"] | None = None
     """A set of augmentations (``PRESETS``); keys that are given themselves win over it."""
@@ -124,9 +146,9 @@ class DataConfig(_Section):
     """Probability of black around a round field of view, which ends the lesion, too."""
     cutout: _Probability = 0.0
     """Probability of hiding a rectangle of an eighth to a third of each side (arXiv:1708.04552); the mask stays."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
-    cache: str | None = None
+    cache: _Text | None = None
     """Folder for a memory-mapped cache of the resized pictures; null keeps them in memory."""
 
     @model_validator(mode="before")
@@ -143,6 +165,20 @@ class DataConfig(_Section):
             return ("skin", "border", "lesion")
         return ("lesion",) if self.classes is None else tuple(self.classes)
 
+    @field_validator("classes")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        open_parts = [] if value is None else list(value.values())
+        for title in value or ():
+            _printable(title)
+        while open_parts:
+            part = open_parts.pop()
+            if isinstance(part, list):
+                open_parts += part
+            elif isinstance(part, int) and abs(part) > _LARGEST_LEVEL:
+                raise ValueError(f"a grey level must be at most {_LARGEST_LEVEL}")
+        return value
+
     @field_validator("trimap")
     @classmethod
     def _binary(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -158,25 +194,25 @@ class DataConfig(_Section):
     @field_validator("image_size")
     @classmethod
     def _multiples(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if min(value) <= 0 or any(side % STRIDE for side in value):
-            raise ValueError(f"height and width must be positive multiples of {STRIDE}")
+        if min(value) <= 0 or max(value) > _LARGEST_SIDE or any(side % STRIDE for side in value):
+            raise ValueError(f"height and width must be positive multiples of {STRIDE}, at most {_LARGEST_SIDE}")
         return value
 
 
 class ModelConfig(_Section):
     """Which network is built."""
 
-    name: str = "unet"
+    name: _Text = "unet"
     """A builder of ``lesionseg.models``."""
-    encoder_weights: str = "imagenet"
+    encoder_weights: _Text = "imagenet"
     """``imagenet`` (downloaded by timm), ``random``, ``lesionseg`` (that of the default model that ships), the name of
     another such model, or a safetensors file."""
-    start: Annotated[str, Field(min_length=1)] | None = None
+    start: _Text | None = None
     """What the whole network starts from: a run folder, for its best state, or the name of a model that ships; null
     starts the decoder at random."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Probability with which Dropout2d drops a decoder channel."""
-    rates: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    rates: tuple[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)], ...] | None = None
     """Of the atrous convolutions of ``name: deeplab``; null takes the paper's 6, 12, 18."""
     encoder_width: float = 1.0
     """How many channels the encoder of ``name: light`` has, as a part of MobileNetV2's: 0.35, 0.5, 0.75 or 1. Weights
@@ -235,7 +271,7 @@ class OptimConfig(_Section):
     decoder_lr: Annotated[float, Field(gt=0)] = 0.01
     """The decoder's learning rate."""
 
-    teacher: Annotated[str, Field(min_length=1)] | None = None
+    teacher: _Text | None = None
     """A run folder (its best state) or the name of a model that ships, whose probabilities on each batch are learned
     beside the truth; null: none. Binary masks only."""
     teacher_weight: _Probability = 0.5
@@ -253,9 +289,9 @@ class OptimConfig(_Section):
 class LoopConfig(_Section):
     """How long and how the training runs."""
 
-    epochs: Annotated[int, Field(ge=1)] = 50
+    epochs: _Count = 50
     """Passes over the training part."""
-    batch_size: Annotated[int, Field(ge=1)] = 45
+    batch_size: _Count = 45
     """Images per step, over all processes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number comes from it."""
@@ -263,7 +299,7 @@ class LoopConfig(_Section):
     """What decides which checkpoint is the best."""
     stop_at: dict[Literal["val_dice", "val_iou", "val_loss"], float] = {}
     """Stop once a metric reaches its target, for example ``{val_dice: 0.9}``."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: _Count | None = None
     """Stop after this many epochs without a better ``best_metric``; null never does."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """``auto`` takes CUDA or MPS where there is one."""
@@ -275,15 +311,15 @@ class LoopConfig(_Section):
     """Compiles the training step with torch.compile: faster after a minute or two, and needs a C++ compiler."""
     channels_last: bool = True
     """Keeps a pixel's channels together in memory, which most convolutions like better."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: _Count | None = None
     """CPU threads of the network; null takes torch's choice."""
     trackers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     """Also log to TensorBoard (``RUN/tensorboard``) or MLflow (``$MLFLOW_TRACKING_URI``, else ``RUN/mlflow.db``)."""
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    keep_checkpoints: _Count = 2
     """How many of the newest checkpoints stay beside the best one."""
-    checkpoints: Annotated[str, Field(min_length=1)] | None = None
+    checkpoints: _Text | None = None
     """Folder in which the checkpoints get one of their own, named after the run; null keeps them in the run folder."""
-    example: Annotated[str, Field(min_length=1)] | None = None
+    example: _Text | None = None
     """A validation case, or ``first``, to predict before the training and after each epoch, as an animated
     ``RUN/example.png``; null does not."""
 
@@ -362,6 +398,14 @@ def _shortened(word: str) -> str:
     return word if len(word) <= _SHOWN else f"{word[:_SHOWN]}..."
 
 
+def _written(form: Callable[[Any], str], value: Any) -> str:
+    try:
+        return form(value)
+    except ValueError:
+        # Python writes no number of more than some thousand digits.
+        return "a number of too many digits"
+
+
 def _number(text: str) -> str | float:
     try:
         return float(text) if any(c.isdigit() for c in text) else text
@@ -378,14 +422,14 @@ def _known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterato
 
 
 def _explain(error: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(_written(str, part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, [*RunConfig.model_fields, *_known_keys()], n=1, cutoff=0.6)
         return f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":
         return f"{key}: required and not given"
     text = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {text[0].lower()}{text[1:]} (got {_shortened(repr(error['input']))})"
+    return f"{key}: {text[0].lower()}{text[1:]} (got {_shortened(_written(repr, error['input']))})"
 
 
 def _key_help(problems: list[str]) -> str:

@@ -45,10 +45,11 @@ def test_other_addresses_are_asked_for_and_warned_of(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--host", ""], "--host '' is no host name"),
+        (["--host", ""], "these arguments are empty"),
+        (["--host", "a b"], "--host 'a b' is no host name"),
         (["--host", "0.0.0.0"], "no name that a browser can ask for"),  # noqa: S104
         (["--name", "evil\nX"], r"--name 'evil\nX' is no host name"),
-        (["--name", ""], "--name '' is no host name"),
+        (["--name", ""], "these arguments are empty"),
         (["--name", "localhost:9000"], "--name 'localhost:9000' holds a port"),
         (["--name", "0.0.0.0"], "--name 0.0.0.0 stands for every address"),  # noqa: S104
         (["--certificate", "nosuch.pem"], "nosuch.pem and its key cannot be used"),

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesionseg.config import (
     STRIDE,
     DataConfig,
     RunConfig,
+    _known_keys,
     find_shipped,
     is_file,
     load_config,
@@ -81,7 +82,7 @@ def test_the_source_is_left_as_it_was() -> None:
 
 @given(
     size=st.tuples(*[st.integers(1, 20).map(STRIDE.__mul__)] * 2),
-    fraction=st.floats(0.001, 0.999),
+    fraction=st.floats(0.001, 0.9),
     rates=st.tuples(st.floats(0, 10), st.floats(1e-12, 10)),
     seed=st.integers(0, 2**32 - 1),
     targets=st.dictionaries(st.sampled_from(["val_dice", "val_iou", "val_loss"]), st.floats(0, 1)),
@@ -122,13 +123,29 @@ def test_a_config_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("data.image_size=100", "data.image_size: height and width must be positive multiples of 32 (got"),
+        (
+            "data.image_size=100",
+            "data.image_size: height and width must be positive multiples of 32, at most 4096 (got",
+        ),
         ("data.image_size=0", "multiples of 32"),
         ("data.image_size=[64, -64]", "multiples of 32"),
         ("data.image_size=[64]", "data.image_size"),
         ("data.image_size=[64, 64, 3]", "data.image_size"),
         ("data.validation_fraction=0", "data.validation_fraction: input should be greater than 0 (got 0)"),
-        ("data.validation_fraction=1", "data.validation_fraction: input should be less than 1 (got 1)"),
+        (
+            "data.validation_fraction=0.999",
+            "data.validation_fraction: input should be less than or equal to 0.9 (got 0.999)",
+        ),
+        ("data.image_size=320000", "data.image_size: height and width must be positive multiples of 32, at most 4096"),
+        ("loop.threads=1000001", "loop.threads: input should be less than or equal to 1000000"),
+        ("loop.epochs=1e400", "loop.epochs: "),
+        ("optim.decoder_lr=.nan", "optim.decoder_lr: input should be a finite number"),
+        ("optim.decoder_lr=-.inf", "optim.decoder_lr: input should be a finite number"),
+        (f"data.manifest=0x{'f' * 5000}", "should be a valid string (got a number of too many digits)"),
+        ("data.classes={a: 0, b: 99999999999}", "a grey level must be at most 4294967295"),
+        ('data.root="a\\nb"', "data.root: must not hold control characters"),
+        ('data.manifest="\\0"', "data.manifest: must not hold control characters"),
+        ("data.root=''", "data.root: string should have at least 1 character"),
         ("data.flip=1.5", "data.flip"),
         ("data.brightness=1", "data.brightness"),
         ("data.workers=-1", "data.workers"),
@@ -292,3 +309,64 @@ def test_widths_belong_to_light() -> None:
     model = load_config(GIVEN, words).model
     assert (model.encoder_width, model.decoder_width) == (0.35, 0.5)
     assert len(problems_of(GIVEN, tuple(words[1:]))) == 2
+
+
+# --- any value ------------------------------------------------------------------------------------------------------
+
+KEYS = sorted(_known_keys())
+# Longer numbers are not written by Python, nor by hypothesis where an example fails.
+EDGES = [10**400, -(10**400), 1e308, -1e308, 5e-324, float("nan"), float("inf"), -1, 0, 1, 2**63, 0.999, "", "\0", b"x"]
+VALUES = st.recursive(
+    st.one_of(st.sampled_from(EDGES), st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+WORDS = [
+    "1e400",
+    "-.inf",
+    ".nan",
+    "!!binary x",
+    "2020-01-01",
+    "{",
+    "[[[",
+    "&a [*a]",
+    '"\\0"',
+    "~",
+    "- a",
+    "? b",
+    "1:30",
+    "'",
+]
+
+
+def is_config_or_one_error(source: Any, words: tuple[str, ...] = ()) -> None:
+    try:
+        result: RunConfig | ConfigError = load_config(source, words)
+    except ConfigError as error:
+        result = error
+    if isinstance(result, ConfigError):
+        assert result.problems
+        assert result.fix
+        # It can be printed.
+        str(result).encode()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(KEYS), VALUES)
+def test_any_value_of_any_key(key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    source: dict[str, dict[str, Any]] = {"data": {"manifest": "x"}}
+    source.setdefault(section, {})[name] = value
+    is_config_or_one_error(source)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([*KEYS, "data", "", "data.x", "x.y.z"]), st.text(max_size=20) | st.sampled_from(WORDS))
+def test_any_word(key: str, text: str) -> None:
+    is_config_or_one_error(GIVEN, (f"{key}={text}",))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(["data", "model", "optim", "loop"]) | st.text(max_size=3), VALUES, max_size=3))
+def test_any_tree(tree: dict[str, Any]) -> None:
+    is_config_or_one_error(tree)

@@ -69,6 +69,6 @@ def test_what_cannot_be_kept_is_listed(tiny):
 
 
 def test_too_little_memory_is_told_before_it_is_taken(tiny, encoder, monkeypatch):
-    monkeypatch.setattr(features.os, "sysconf", lambda name: 256)
+    monkeypatch.setattr(features, "machine_memory", lambda: 256 * 256)
     with pytest.raises(ResourceError, match="GiB"):
         FeatureDataset(pairs(tiny), encoder)

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from lesionseg.errors import RunError
 from lesionseg.records import Checkpoint
 from lesionseg.training.checkpoint import save_checkpoint
-from lesionseg.training.places import FOLDER, best_checkpoint, read_header, weights_digest, weights_file
+from lesionseg.training.places import FOLDER, best_checkpoint, read_header, require_unused, weights_digest, weights_file
 
 
 def save(run: Path, epoch: int, *, is_best: bool) -> Path:
@@ -58,3 +60,9 @@ def test_weights_that_are_not_intact_have_none(tmp_path: Path) -> None:
 def test_no_torch_is_needed() -> None:
     code = "import sys, lesionseg.training.places; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_that_are_too_long_are_refused(tmp_path: Path) -> None:
+    for run, chosen in ((tmp_path / "run", "a" * 3000), (tmp_path / ("b" * 300) / "run", None)):
+        with pytest.raises(RunError, match="File name too long"):
+            require_unused(run, chosen)

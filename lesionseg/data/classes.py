@@ -12,7 +12,7 @@ from lesionseg.data.masks import MaskSamples, colour_codes, colour_name, count_v
 from lesionseg.errors import ConfigError, ImageError
 from lesionseg.records import BoolMask
 
-__all__ = ["ClassMask", "ClassSpec", "interpret_classes", "trimap"]
+__all__ = ["ClassMask", "ClassSpec", "interpret_classes", "parse_classes", "trimap"]
 
 ClassSpec = int | str | Sequence[Any]
 """A class's value in a mask file: a grey level or palette index (``2``), a colour (``"#ff0000"`` or ``[255, 0, 0]``),
@@ -32,7 +32,7 @@ def interpret_classes(samples: MaskSamples, classes: Mapping[str, ClassSpec], na
         ConfigError: the classes are not distinct, or not written as they should be.
         ImageError: listing each value of the mask that no class has, with its number of pixels.
     """
-    wanted = _parse(classes)
+    wanted = parse_classes(classes)
     values = samples.values if samples.values.ndim == 2 else colour_codes(samples.values)
     in_colour = samples.values.ndim == 3
     found, counts = count_values(values)
@@ -69,7 +69,12 @@ def _keys_of(value: Any, palette: NDArray[np.uint8] | None, in_colour: bool) -> 
     return [whole, *([colour_name(whole * 0x010101)] if isinstance(whole, int) and 0 <= whole <= 255 else [])]
 
 
-def _parse(classes: Mapping[str, ClassSpec]) -> dict[int | float | str, int]:
+def parse_classes(classes: Mapping[str, ClassSpec]) -> dict[int | float | str, int]:
+    """Return the values and colours of classes, each with the index of its class.
+
+    Raises:
+        ConfigError: listing every class that is not distinct, or not written as it should be.
+    """
     keys: dict[int | float | str, int] = {}
     problems = [] if 2 <= len(classes) <= 256 else [f"{len(classes)} classes; there are 2 to 256"]
     for index, (title, spec) in enumerate(classes.items()):
@@ -78,7 +83,7 @@ def _parse(classes: Mapping[str, ClassSpec]) -> dict[int | float | str, int]:
             problems += [
                 f"{title}: {key} is another class's too" for key in found if keys.setdefault(key, index) != index
             ]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             problems.append(f"{title}: {spec!r} is no value, colour or list of them")
     if problems:
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from lesionseg.config import DataConfig, RunConfig
 from lesionseg.data.loader import PairDataset
 from lesionseg.errors import ConfigError, ResourceError
 from lesionseg.models import Encoder
+from lesionseg.training.limits import machine_memory
 
 __all__ = ["FeatureDataset", "features_of", "require_cacheable"]
 
@@ -89,11 +89,8 @@ class FeatureDataset(PairDataset):
     @staticmethod
     def _room(total: int, values: Tensor, found: Mapping[str, Tensor]) -> Tensor:
         needed = total * sum(2 * tap[0].numel() for tap in found.values())
-        try:
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
-            memory = 2 * needed
-        if needed > memory / 2:
+        memory = machine_memory()
+        if memory is not None and needed > memory / 2:
             raise ResourceError(
                 f"the features would take {needed / 2**30:.1f} GiB of {memory / 2**30:.1f}",
                 fix="set loop.cache_features=false, or a smaller data.image_size",

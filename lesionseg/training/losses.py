@@ -117,7 +117,7 @@ def require_trimmable(part: float, count: int) -> None:
 
 def _kept(count: int, part: float) -> int:
     # What is whole but for rounding is not rounded up.
-    return math.ceil(count * (1 - part) - 1e-9)
+    return max(1, math.ceil(count * (1 - part) - 1e-9))
 
 
 def trimmed(loss: Loss, part: float) -> Loss:

@@ -99,6 +99,9 @@ def require_unused(run: Path, chosen: str | None) -> Path:
         RunError: a folder holds a run already, or files that are not of a training of lesionseg.
     """
     checkpoints = chosen_folder(run, chosen)
+    # A name that is too long, or a folder that cannot be entered, shows here.
+    _files_in(run)
+    files = _files_in(checkpoints)
     if os.path.lexists(run):
         _require_training(run)
     for folder in (checkpoint_folder(run), checkpoints):
@@ -107,7 +110,7 @@ def require_unused(run: Path, chosen: str | None) -> Path:
                 f"{folder.parent if folder.name == FOLDER else folder} holds a run already",
                 fix="go on with --resume, choose another --name, or delete the folder",
             )
-    if checkpoints.parent != run and (files := _files_in(checkpoints)):
+    if checkpoints.parent != run and files:
         raise RunError(f"{checkpoints} holds files of something else", problems=files, fix=_ELSEWHERE)
     return checkpoints
 

@@ -28,6 +28,7 @@ from lesionseg.training.checkpoint import checkpoint_folder, latest_checkpoint, 
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.info import describe, recorded, was_killed
 from lesionseg.training.launch import count_processes, is_first_process, read_launch
+from lesionseg.training.limits import require_batches, require_memory
 from lesionseg.training.places import require_unused
 from lesionseg.training.precision import open_accelerator
 from lesionseg.training.settings import require_same_manifest, require_trainable
@@ -102,9 +103,9 @@ def _train(
     config: RunConfig, run: Path, checkpoint: Checkpoint | None, callbacks: Sequence[Callback], watcher: Watcher
 ) -> FitResult:
     first = is_first_process()
+    require_trainable(config)
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
-    require_trainable(config)
     if notice := read_launch().notice:
         watcher.on_notice(notice)
     if count_processes() > 1:
@@ -119,6 +120,8 @@ def _train(
     if checkpoint is not None:
         require_same_manifest(manifest, run)
     train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
+    require_batches(config, len(train_cases))
+    require_memory(config, len(train_cases) + len(val_cases))
     model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
     if config.optim.frozen:
         model.encoder.freeze()

@@ -9,16 +9,13 @@ from lesionseg.config import RunConfig
 from lesionseg.data.manifest import Manifest
 from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError
-from lesionseg.helper import count_cores
 from lesionseg.models import require_decoder
 from lesionseg.training.features import require_cacheable
 from lesionseg.training.launch import count_processes
+from lesionseg.training.limits import require_possible
 from lesionseg.training.losses import find_loss, require_trimmable
 
 __all__ = ["require_same_manifest", "require_trainable"]
-
-# Each holds more than half a gigabyte.
-_MOST_WORKERS = 16
 
 
 def require_trainable(config: RunConfig) -> None:
@@ -28,11 +25,7 @@ def require_trainable(config: RunConfig) -> None:
         ConfigError: there is no such model, its loss is not defined for the classes, an augmentation, kept features or
             a trimmed loss do not go with the rest, or this machine is too small for so many processes.
     """
-    if config.data.workers > (most := max(_MOST_WORKERS, 2 * count_cores())):
-        raise ConfigError(
-            f"data.workers={config.data.workers} processes would only take the memory of {count_cores()} cores",
-            fix=f"use at most {most}",
-        )
+    require_possible(config)
     require_decoder(config.model.name)
     find_loss(config.optim.loss, len(config.data.class_names), config.optim.class_weights)
     require_trimmable(config.optim.trim, max(1, config.loop.batch_size // count_processes()))
