@@ -1,8 +1,12 @@
 """Processes that do photos for this one, so that their Python code need not take turns.
 
 Decoding, the network and packing let go of Python's lock; measuring and thresholding hold it for part of each photo's
-time, which two threads hardly notice and sixteen would wait for all the time. ``multiprocessing`` would run the user's
-script again in each process; these run this module alone.
+time, which two threads hardly notice and sixteen would wait for all the time.
+
+``concurrent.futures.ProcessPoolExecutor`` with spawned processes does not fit (CPython 3.11): its workers run a user's
+script again, and the pool breaks where that has no ``if __name__ == "__main__"``; when the parent was killed, all
+of them went on, as each holds both ends of the queue that it reads. These processes run this module alone, end with
+the pipe to their parent, and are done without where they cannot start.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from threading import Thread
 from typing import IO, Any, Generic, TypeVar
 
 from lesionseg.errors import LesionsegError, ResourceError
+from lesionseg.signals import STOPS
 
-__all__ = ["MANY", "Crew", "count_cores", "serve"]
+__all__ = ["MANY", "Crew", "count_cores", "end_with_input", "serve"]
 
 MANY = 100
 """Photos; with fewer, a helper is hardly there before all is done."""
@@ -49,11 +54,30 @@ class Crew(Generic[R]):
     def __init__(self, work: Callable[..., R], size: int) -> None:
         self._work = work
         self._idle: SimpleQueue[_Helper] = SimpleQueue()
-        data = pickle.dumps(work) if size else b""
-        self._helpers = [_Helper() for _ in range(size)]
-        self._greeters = [Thread(target=self._greet, args=(helper, data)) for helper in self._helpers]
-        for greeter in self._greeters:
-            greeter.start()
+        self._helpers: list[_Helper] = []
+        self._greeters: list[Thread] = []
+        try:
+            self._start(pickle.dumps(work) if size else b"", size)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, data: bytes, size: int) -> None:
+        for _ in range(size):
+            try:
+                helper = _Helper()
+            except (OSError, ValueError):
+                # No memory, no descriptor, no process left for this user, or no interpreter, as in a program that
+                # embeds Python: the work is done here.
+                return
+            self._helpers.append(helper)
+            try:
+                greeter = Thread(target=self._greet, args=(helper, data))
+                greeter.start()
+            except RuntimeError:
+                # No thread is left, either.
+                return
+            self._greeters.append(greeter)
 
     def __call__(self, *arguments: Any) -> R:
         """The function's result, from any thread.
@@ -82,6 +106,7 @@ class Crew(Generic[R]):
     def close(self) -> None:
         """Ends the helpers; nobody may be calling."""
         for helper in self._helpers:
+            # Before any wait: a second signal may end it.
             helper.stop()
         for greeter in self._greeters:
             greeter.join()
@@ -104,6 +129,8 @@ class _Helper:
     def __init__(self) -> None:
         # Each has one core; Ctrl-C is for the first process, which lets the photos under way be finished.
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        if not sys.executable:
+            raise ValueError("this Python does not know its interpreter")
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with a program of this file
             [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
             stdin=subprocess.PIPE,
@@ -154,22 +181,44 @@ def _receive(pipe: IO[bytes]) -> bytes:
 
 def serve() -> None:
     """What a helper does until the first process is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         # Schedulers send signals to every process; the first one decides what is finished.
         signal.signal(number, signal.SIG_IGN)
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # What a library prints must not come between the results.
     os.dup2(2, 1)
+    received: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_read, args=(source, received), daemon=True).start()
     try:
-        work = pickle.loads(_receive(source))  # noqa: S301 - sent by the process that started this one
+        work = pickle.loads(received.get())  # noqa: S301 - sent by the process that started this one
         _send(target, _READY)
         while True:
-            arguments = pickle.loads(_receive(source))  # noqa: S301
+            arguments = pickle.loads(received.get())  # noqa: S301
             answer: tuple[Any, LesionsegError | None]
             try:
                 answer = work(*arguments), None
             except LesionsegError as error:
                 answer = None, error
             _send(target, pickle.dumps(answer))
-    except (EOFError, BrokenPipeError):
+    except BrokenPipeError:
         return
+
+
+def _read(source: IO[bytes], received: SimpleQueue[bytes]) -> None:
+    try:
+        while True:
+            received.put(_receive(source))
+    except (OSError, EOFError):
+        # The first process is gone, and nobody waits for what is being computed or imported.
+        os._exit(0)
+
+
+def end_with_input() -> None:
+    """End this process, in whatever it does, once its standard input is closed: when its parent is gone."""
+
+    def wait() -> None:
+        with open(0, "rb", buffering=0, closefd=False) as source:
+            source.read()
+        os._exit(0)
+
+    Thread(target=wait, daemon=True).start()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from red_channel import save
 from test_pipeline import same_outputs
@@ -77,10 +78,42 @@ def test_helpers_that_cannot_start_are_done_without(crew_of, monkeypatch: pytest
     assert crew_of(os.getpid, 2)() == os.getpid()
 
 
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("Popen", BlockingIOError(11, "Resource temporarily unavailable")),
+        ("Thread", RuntimeError("can't start new thread")),
+    ],
+)
+def test_machines_without_room_for_helpers(
+    crew_of, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    started: list[object] = []
+    real = getattr(helper.subprocess if name == "Popen" else helper, name)
+
+    def second_fails(*arguments: object, **options: object) -> object:
+        if started:
+            raise error
+        started.append(real(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(helper.subprocess if name == "Popen" else helper, name, second_fails)
+    crew = crew_of(os.getpid, 3)
+    assert len({crew() for _ in range(4)}) == 1
+    assert len(crew._greeters) == 1
+
+
+def test_a_python_that_does_not_know_its_interpreter(crew_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    assert crew_of(os.getpid, 2)() == os.getpid()
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert crew_of(os.getpid, 2)() == os.getpid()
+
+
 def test_signals_are_for_the_first_process(crew_of) -> None:
     crew = crew_of(os.getpid, 1)
     found = crew()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(found, number)
     assert crew() == found
 
@@ -96,20 +129,49 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells what a process is doing there")
-def test_nobody_is_left_behind_by_a_kill() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+BUSY = """
+import os, sys, threading, time
+from lesionseg.helper import Crew
+crew = Crew(time.sleep, 1)
+while crew._idle.empty():
+    time.sleep(0.01)
+threading.Thread(target=crew, args=(600,), daemon=True).start()
+time.sleep(0.2)
+print(crew._helpers[0]._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("program", [ORPHAN, BUSY], ids=["idle", "busy"])
+def test_nobody_is_left_behind_by_a_kill(program: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout as told:
-        state = Path("/proc") / told.readline().strip() / "stat"
-        assert state.exists()
+        orphan = psutil.Process(int(told.readline()))
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 30
-    # Whoever adopts it may leave it as a zombie.
-    while state.exists() and ") Z " not in state.read_text() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 10
+    while is_running(orphan) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not state.exists() or ") Z " in state.read_text()
+    assert not is_running(orphan)
+
+
+def is_running(process: psutil.Process) -> bool:
+    try:
+        # Whoever adopts it may leave it as a zombie.
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_program_ends_with_its_input() -> None:
+    code = "import time; from lesionseg.helper import end_with_input; end_with_input(); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.stdin.close()
+    assert process.wait(30) == 0
 
 
 @pytest.mark.long

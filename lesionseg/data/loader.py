@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from mmap import mmap
@@ -21,6 +20,8 @@ from lesionseg.data.labels import BINARY, Labels
 from lesionseg.data.transforms import Augmentation
 from lesionseg.data.workers import begin_worker, starting_workers
 from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.io.leftovers import sweep, temporary_name
+from lesionseg.io.writing import PART
 from lesionseg.records import Case, Pair
 
 __all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
@@ -133,8 +134,9 @@ def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
     try:
         for file, array in zip(files, arrays, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
+            sweep(file.parent, PART)
             # A name of its own: two runs may fill one cache at the same time.
-            temporary = file.with_suffix(f".part-{uuid.uuid4().hex}.npy")
+            temporary = file.with_name(temporary_name(PART, ".npy"))
             try:
                 np.save(temporary, array)
                 temporary.replace(file)

@@ -6,6 +6,7 @@ all of them alike.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,8 @@ thread) compare with the first row."""
 Row = dict[str, Any]
 _WARM_UP = 3
 _LOAD = """
+from lesionseg.helper import end_with_input
+end_with_input()
 import sys
 from pathlib import Path
 import numpy as np
@@ -146,9 +149,15 @@ def _describe(path: Path, model: Predictor) -> Row:
 
 def _peak(path: Path) -> int:
     """Bytes of memory that a process of its own needs to load a model and to predict one photo."""
-    done = subprocess.run(  # noqa: S603 - this interpreter, with a program of this file
-        [sys.executable, "-c", _LOAD, str(path)], capture_output=True, text=True, check=False
-    )
+    reader, writer = os.pipe()
+    try:
+        # The end of the pipe that stays open here is closed however this process ends, and the other one ends with it.
+        done = subprocess.run(  # noqa: S603 - this interpreter, with a program of this file
+            [sys.executable, "-c", _LOAD, str(path)], stdin=reader, capture_output=True, text=True, check=False
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise RunError(

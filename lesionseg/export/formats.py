@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -24,6 +23,7 @@ from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_in
 from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.openvino_predictor import OpenvinoPredictor
+from lesionseg.io.leftovers import scratch
 
 __all__ = ["FORMATS", "Built", "Format", "Infer"]
 
@@ -88,8 +88,8 @@ def _openvino(module: ExportModule, info: ExportInfo, calibration: Calibration |
     network = openvino.Core().read_model(with_metadata(graph, info.to_metadata()))
     for key, text in info.to_metadata().items():
         network.set_rt_info(text, [OPENVINO_INFO, key])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
+    with scratch("lesionseg-") as folder:
+        path = folder / "model.xml"
         openvino.save_model(network, path, compress_to_fp16=half)
         files = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".xml")}
     made = OpenvinoPredictor(files[".xml"], files[".bin"], Path(f"{info.name}.xml"), threads=1)

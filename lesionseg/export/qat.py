@@ -9,11 +9,9 @@ file. Which layers and tensors are rounded is read off the ONNX graph that is qu
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from lesionseg.data.transforms import augmentation
 from lesionseg.export.graph import ExportModule
 from lesionseg.export.onnx import trace
 from lesionseg.export.quantize import SHIPPED, IntegerLayer, Ranges, Scheme, integer_layers
+from lesionseg.io.leftovers import scratch
 from lesionseg.models import SegmentationModel
 from lesionseg.records import Case
 from lesionseg.training.checkpoint import best_checkpoint, load_checkpoint
@@ -210,9 +209,9 @@ def tune_on(
     def tell(row: Mapping[str, Any]) -> None:
         say(f"epoch {row['epoch']} of {epochs} with rounding: Dice {row['val_dice']:.4f} in validation")
 
-    with tempfile.TemporaryDirectory() as folder, rounded(model, layers, scheme) as state:
-        result = fit(settings, model, train, validation, Path(folder), on_epoch=tell)
-        best = load_checkpoint(best_checkpoint(Path(folder)), with_optimizer=False)
+    with scratch("lesionseg-") as folder, rounded(model, layers, scheme) as state:
+        result = fit(settings, model, train, validation, folder, on_epoch=tell)
+        best = load_checkpoint(best_checkpoint(folder), with_optimizer=False)
         model.cpu().load_state_dict(dict(best.model_state))
         ranges = state.ranges
     model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from lesionseg.inference.exported import INPUT
+from lesionseg.io.leftovers import scratch
 
 __all__ = [
     "SHIPPED",
@@ -112,9 +112,9 @@ def to_dynamic(proto: onnx.ModelProto) -> onnx.ModelProto:
     first layer, the last and the depthwise ones stay in float32: together they are 2 % of the weights, and one scale
     for all channels of a depthwise layer costs 4 Dice points.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "dynamic.onnx"
-        cleaned = _cleaned(proto, Path(folder))
+    with scratch("lesionseg-") as folder:
+        output = folder / "dynamic.onnx"
+        cleaned = _cleaned(proto, folder)
         layers = [node for node in onnx.load(cleaned).graph.node if node.op_type == "Conv"]
         kept = {layers[0].name, layers[-1].name, *(layer.name for layer in layers if _groups(layer) > 1)}
         # Its kernel takes unsigned weights alone.
@@ -134,8 +134,8 @@ def _groups(layer: onnx.NodeProto) -> int:
 
 def integer_layers(proto: onnx.ModelProto, scheme: Scheme = SHIPPED) -> list[IntegerLayer]:
     """The convolutions that ``to_int8`` would compute in integers, in the graph's order."""
-    with tempfile.TemporaryDirectory() as folder:
-        graph = onnx.load(_cleaned(proto, Path(folder))).graph
+    with scratch("lesionseg-") as folder:
+        graph = onnx.load(_cleaned(proto, folder)).graph
     kept = set(_kept(graph, scheme))
     constants = {tensor.name: tensor for tensor in graph.initializer}
     found = []
@@ -175,9 +175,9 @@ def to_int8(proto: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto
         calibration: photos, and the ranges that need not be measured.
     """
     known = calibration.ranges or {}
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "int8.onnx"
-        cleaned = _cleaned(proto, Path(folder))
+    with scratch("lesionseg-") as folder:
+        output = folder / "int8.onnx"
+        cleaned = _cleaned(proto, folder)
         graph = onnx.load(cleaned).graph
         if strange := known.keys() - {name for node in graph.node for name in node.output}:
             raise ValueError(f"the graph has no tensors {sorted(strange)}")

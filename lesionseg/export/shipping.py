@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from lesionseg.export.publish import Exported, Say, compare_models, export_run, 
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
+from lesionseg.io.leftovers import scratch
 from lesionseg.io.writing import write_atomic
 from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
@@ -106,8 +106,7 @@ def export_bundle(
     trained = load_torch(run, device="cpu")
     weights = pack(trained.model)
     _check_weights(weights, trained, output)
-    with tempfile.TemporaryDirectory() as work:
-        place = Path(work)
+    with scratch("lesionseg-") as place:
         more: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root}
         made = export_run(run, place / INT8, precision="int8", say=say, **more)
         say("calibrating what to expect of a mask")

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -40,6 +39,7 @@ from lesionseg.inference.pipeline import require_workers
 from lesionseg.inference.refine import Refinement
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
+from lesionseg.io.leftovers import scratch
 from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
 __all__ = ["ClusterResult", "next_save", "predict_distributed"]
@@ -217,8 +217,7 @@ def _journal_folder(output: Store) -> Iterator[Path]:
     if output.files is None:
         yield Path(output.base)
         return
-    with tempfile.TemporaryDirectory(prefix="lesionseg-") as folder:
-        place = Path(folder)
+    with scratch("lesionseg-") as place:
         for name in (TABLE, journal_path(place, None).name):
             with suppress(ImageError):
                 output.fetch(place / name)

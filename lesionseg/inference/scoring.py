@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
 from lesionseg.inference.predictor import Predictor, load_predictor
 from lesionseg.inference.stages import decode, infer, overlapped
+from lesionseg.io.leftovers import scratch
 from lesionseg.records import THRESHOLD, Case, Probability
 
 __all__ = ["AT_MODEL_SIZE", "Ready", "Source", "evaluate_cases", "score_run"]
@@ -187,8 +187,8 @@ def _staging(run: Path) -> Iterator[Path]:
     """A folder for probability maps inside the run, gone afterwards unless it was moved."""
     try:
         # Only a folder inside it is moved out: the temporary one is private to the user.
-        with tempfile.TemporaryDirectory(prefix=".scores-", dir=run) as folder:
-            maps = Path(folder) / "probabilities"
+        with scratch(".scores-", run) as folder:
+            maps = folder / "probabilities"
             maps.mkdir()
             yield maps
     except OSError as error:

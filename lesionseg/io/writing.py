@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lesionseg.errors import OutputError
+from lesionseg.io.leftovers import sweep, temporary_name
 
-__all__ = ["make_folder", "new_folder", "sync", "write_atomic", "write_whole"]
+__all__ = ["PART", "make_folder", "new_folder", "sync", "write_atomic", "write_whole"]
+
+PART = ".part-"
+"""What the names of files begin with that are not complete."""
 
 # What FUSE and network file systems answer that know no fsync; the bytes are stored when they choose to.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES})
@@ -54,21 +57,23 @@ def write_atomic(
     """
     with _output_errors(path):
         make_folder(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix[:16])
+        sweep(path.parent, PART, once=True)
+        temporary = path.parent / temporary_name(PART, path.suffix[:16])
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
                 sync(file.fileno())
-            # mkstemp makes private files; results are as readable as any other new file of the user. Network and
+            # It is private so far; results are as readable as any other new file of the user. Network and
             # cloud mounts that know no permissions refuse to change them, and need no change.
             with contextlib.suppress(OSError):
-                Path(temporary).chmod(0o666 & ~_umask())
+                temporary.chmod(0o666 & ~_umask())
             before_replace()
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                temporary.unlink()
             raise
 
 
