@@ -30,6 +30,12 @@ def test_layouts_of_photos(
     assert np.array_equal(decode_photo(data, "a.tif").pixels, SMOOTH)
 
 
+@pytest.mark.parametrize(("bits", "planar"), list(itertools.product((10, 12, 14, 15, 16), (False, True))))
+def test_bits_that_are_not_scaled_are_told(bits: int, planar: bool) -> None:
+    photo = decode_photo(tiff(SMOOTH.astype(np.uint16) << (bits - 8), planar=planar), "a.tif")
+    assert photo.warnings == ((f"only {bits} of its 16 bits are used, so that it is dark",) if bits <= 14 else ())
+
+
 def test_deep_planes_of_a_mask_are_refused_as_other_deep_colours_are() -> None:
     for planar in (False, True):
         data = tiff(ALPHA[..., :3].astype(np.uint16) * 257, planar=planar)

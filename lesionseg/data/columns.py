@@ -139,19 +139,12 @@ def choose(table: Table, kind: Kind, candidates: Sequence[Candidate], chosen: st
     Raises:
         DataError: there is no such column, or several that differ; all are listed.
     """
-    if chosen:
-        named = [one for one in candidates if chosen in one.names]
-        named = named or [one for one in candidates if column_key(chosen) in map(column_key, one.names)]
-        missing = f"{table.where} has no column {chosen!r}"
-    else:
-        named = [one for one in candidates if any(value and not is_unknown(value) for value in one.values)]
-        # A table in which nothing is known still has its column.
-        named = named or list(candidates[:1])
-        missing = f"{table.where} has no column with a name that is known for the {kind.what}"
+    named = _named(candidates, chosen) if chosen else _with_values(candidates)
     if not named:
         columns = ", ".join(table.header) or "nothing"
         known = f"known names: {', '.join(kind.names)}"
-        raise DataError(missing, problems=[f"its columns: {columns}", known], fix=kind.remedy)
+        missing = f"no column {chosen!r}" if chosen else f"no column with a name that is known for the {kind.what}"
+        raise DataError(f"{table.where} has {missing}", problems=[f"its columns: {columns}", known], fix=kind.remedy)
     if any(one.values != named[0].values for one in named):
         raise DataError(
             f"{table.where} has {len(named)} columns that may hold the {kind.what}",
@@ -159,3 +152,15 @@ def choose(table: Table, kind: Kind, candidates: Sequence[Candidate], chosen: st
             fix=kind.remedy if not chosen else "give its columns different names",
         )
     return named[0]
+
+
+def _named(candidates: Sequence[Candidate], name: str) -> list[Candidate]:
+    """The candidates of that very name, or else those whose names differ only in case and underscores."""
+    same = [one for one in candidates if name in one.names]
+    return same or [one for one in candidates if column_key(name) in map(column_key, one.names)]
+
+
+def _with_values(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with a known value; where nothing is known, the first one."""
+    known = [one for one in candidates if any(value and not is_unknown(value) for value in one.values)]
+    return known or list(candidates[:1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 
 __all__ = ["CleanTiff", "check_deflated", "clean_tiff", "orientation_of"]
 
@@ -186,11 +187,9 @@ def check_deflated(data: bytes, limit: int) -> None:
     """
     order = _byte_order(data) or "<"
     entries, _ = _read(data, order, struct.unpack_from(order + "I", data, 4)[0])
-    tags = next(((start, size) for start, size in _PARTS if start in entries and size in entries), None)
-    if _number(data, order, entries.get(_COMPRESSION), 1) not in _DEFLATE or tags is None:
+    if _number(data, order, entries.get(_COMPRESSION), 1) not in _DEFLATE:
         return
-    starts, sizes = (_numbers(data, order, entries[tag]) for tag in tags)
-    for start, size in zip(starts, sizes, strict=False):
+    for start, size in _parts(data, order, entries):
         unpacker = zlib.decompressobj()
         rest = data[start : start + size]
         try:
@@ -228,26 +227,18 @@ def _keep_high_bytes(body: bytes, order: str, entries: dict[int, _Entry], raw: d
     Raises:
         ValueError: the parts do not lie in the file.
     """
-    tags = next(((start, size) for start, size in _PARTS if start in raw and size in raw), None)
-    if tags is None:
-        raise ValueError("it does not tell where its pixels are")
-    starts, sizes = (_numbers(body, order, entries[tag]) for tag in tags)
     bits = _numbers(body, order, entries[_BITS])
-    if len(starts) != len(sizes) or set(bits) != {16}:
-        raise ValueError("its parts or its bits per sample do not fit together")
-    if sum(sizes) > len(body) or any(start + size > len(body) for start, size in zip(starts, sizes, strict=True)):
-        raise ValueError("its pixels are cut off")
+    if set(bits) != {16}:
+        raise ValueError("its bits per sample do not fit together")
     high = 1 if order == "<" else 0
-    parts = [body[start : start + size][high::2] for start, size in zip(starts, sizes, strict=True)]
-    at = len(body)
-    places = []
-    for part in parts:
-        places.append(at)
-        at += len(part)
-    lists = {_BITS: [8] * len(bits), tags[0]: places, tags[1]: [len(part) for part in parts]}
+    parts = [part[high::2] for part in _bytes_of(body, _parts(body, order, entries))]
+    sizes = [len(part) for part in parts]
+    places = list(accumulate(sizes, initial=len(body)))
+    at = places.pop()
     pieces = [body, *parts, b"\0" * (at % 2)]
     at += at % 2
-    for tag, values in lists.items():
+    tags = next(tags for tags in _PARTS if tags[0] in raw)
+    for tag, values in ((_BITS, [8] * len(bits)), (tags[0], places), (tags[1], sizes)):
         packed = struct.pack(f"{order}{len(values)}I", *values)
         head = struct.pack(order + "HHI", tag, 4, len(values))
         raw[tag] = head + (packed if len(values) == 1 else struct.pack(order + "I", at))
@@ -255,6 +246,27 @@ def _keep_high_bytes(body: bytes, order: str, entries: dict[int, _Entry], raw: d
             pieces.append(packed)
             at += len(packed)
     return b"".join(pieces)
+
+
+def _bytes_of(body: bytes, parts: list[tuple[int, int]]) -> list[bytes]:
+    if sum(size for _, size in parts) > len(body) or any(start + size > len(body) for start, size in parts):
+        raise ValueError("its pixels are cut off")
+    return [body[start : start + size] for start, size in parts]
+
+
+def _parts(data: bytes, order: str, entries: dict[int, _Entry]) -> list[tuple[int, int]]:
+    """Where strips or tiles start, and how long they are.
+
+    Raises:
+        ValueError: the directory does not tell, or its two lists are of different lengths.
+    """
+    for tags in _PARTS:
+        if all(tag in entries for tag in tags):
+            starts, sizes = (_numbers(data, order, entries[tag]) for tag in tags)
+            if len(starts) != len(sizes):
+                raise ValueError("its lists of strips or tiles do not fit together")
+            return list(zip(starts, sizes, strict=True))
+    raise ValueError("it does not tell where its pixels are")
 
 
 def _numbers(data: bytes, order: str, entry: _Entry) -> tuple[int, ...]:

@@ -98,6 +98,7 @@ _DECODER_ERRORS = (
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N")
 _RGB_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 _MAX_ASPECT = 100
+_FEW_BITS = 14
 _PHOTOMETRIC = 262
 
 
@@ -235,6 +236,15 @@ def _check_tail(image: Image.Image, source: Container, name: str) -> tuple[str, 
     return ()
 
 
+def _check_depth(image: Image.Image, source: Container) -> tuple[str, ...]:
+    """What to say of a camera's 10 to 14 bits that are not scaled to the 16 of the file: the photo is nearly black."""
+    if source.bits != 16:
+        return ()
+    extremes = np.array(image.getextrema())
+    used = 8 + int(extremes.max()).bit_length()
+    return (f"only {used} of its 16 bits are used, so that it is dark",) if used <= _FEW_BITS else ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:
     """A decoded photo as Pillow holds it; otherwise as ``DecodedPhoto``."""
@@ -295,6 +305,7 @@ def _open_photo(data: bytes, name: str, at_least: tuple[int, int] | None, like: 
         image.load()
         warnings += _check_tail(image, source, name)
         image = _to_rgb(image, name)
+        warnings += _check_depth(image, source)
         if orientation > 1:
             box = turn_box(box, image.size, orientation)
             image = image.transpose(UPRIGHT[orientation])

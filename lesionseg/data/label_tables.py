@@ -133,17 +133,20 @@ def _columns(table: Table, names: Iterable[str], chosen: str | None) -> list[Can
 
 def _diagnoses(table: Table, chosen: str | None) -> Iterable[Candidate]:
     """The columns that may hold the diagnosis, one-hot columns together as one."""
-    classes = [index for index, name in enumerate(table.header) if column_key(name) in _CLASSES]
-    for column in _columns(table, DIAGNOSES.names, chosen):
-        key = column_key(column.names[0])
-        if key not in _CLASSES or (key == "malignant" and len(classes) < 2):
-            yield Candidate(column.names, _as_diagnoses(column.values))
-        elif len(classes) < 2:
-            yield Candidate(column.names, _as_one_class(column))
-    # Reading one-hot columns may fail; a column that was chosen beside them does not depend on it.
+    classes = _class_columns(table.header)
     members = {column_key(table.header[index]) for index in classes}
-    if len(classes) > 1 and (not chosen or column_key(chosen) in members):
+    for column in _columns(table, DIAGNOSES.names, chosen):
+        if column_key(column.names[0]) not in members:
+            yield Candidate(column.names, _as_one_class(column) or _as_diagnoses(column.values))
+    # Reading one-hot columns may fail; a column that was chosen beside them does not depend on it.
+    if members and (not chosen or column_key(chosen) in members):
         yield Candidate(tuple(table.header[index] for index in classes), _one_hot(table, classes))
+
+
+def _class_columns(header: Sequence[str]) -> list[int]:
+    """The places of one-hot columns: two or more that are named after classes."""
+    found = [index for index, name in enumerate(header) if column_key(name) in _CLASSES]
+    return found if len(found) > 1 else []
 
 
 def _as_diagnoses(values: tuple[str | None, ...]) -> tuple[str | None, ...]:
@@ -155,11 +158,12 @@ def _as_diagnoses(values: tuple[str | None, ...]) -> tuple[str | None, ...]:
     return values
 
 
-def _as_one_class(column: Candidate) -> tuple[str | None, ...]:
-    """The one class of a table that has no other, where it holds 0 and 1; else the cells as they are."""
+def _as_one_class(column: Candidate) -> tuple[str | None, ...] | None:
+    """The one class of a table that has no other, where its column holds 0 and 1; else None."""
     (name,) = column.names
-    if not {value for value in column.values if value} <= _FLAGS.keys():
-        return column.values
+    is_class = column_key(name) in _CLASSES and column_key(name) != "malignant"
+    if not is_class or not {value for value in column.values if value} <= _FLAGS.keys():
+        return None
     return tuple(value and (name if _FLAGS[value] else f"not {name}") for value in column.values)
 
 
@@ -170,16 +174,24 @@ def _one_hot(table: Table, classes: Sequence[int]) -> tuple[str | None, ...]:
     values: list[str | None] = []
     for row in table.rows:
         cells = [row.cells[index] if index < len(row.cells) else "" for index in classes]
-        odd = [f"{name} is {cell!r}" for name, cell in zip(names, cells, strict=True) if cell not in _FLAGS]
-        found = [name for name, cell in zip(names, cells, strict=True) if _FLAGS.get(cell)]
-        if odd:
-            problems.append(f"row {row.line}: {', '.join(odd)}, where a class has 0 or 1")
-        elif len(found) > 1 or not (found or rest):
-            problems.append(f"row {row.line}: {' and '.join(found) or 'no class'} of {', '.join(names)} is 1, not one")
-        values.append(found[0] if found else rest)
+        value, problem = _class_of(dict(zip(names, cells, strict=True)), rest)
+        values.append(value)
+        if problem:
+            problems.append(f"row {row.line}: {problem}")
     if problems:
         raise DataError(f"{table.where} does not give one class per row", problems=problems, fix=_CORRECT)
     return tuple(values)
+
+
+def _class_of(cells: dict[str, str], rest: str | None) -> tuple[str | None, str]:
+    """The class whose cell is 1, or ``rest`` where none is; and what is wrong with the cells, if anything."""
+    odd = [f"{name} is {cell!r}" for name, cell in cells.items() if cell not in _FLAGS]
+    if odd:
+        return None, f"{', '.join(odd)}, where a class has 0 or 1"
+    found = [name for name, cell in cells.items() if _FLAGS[cell]] or ([rest] if rest else [])
+    if len(found) == 1:
+        return found[0], ""
+    return None, f"{' and '.join(found) or 'no class'} of {', '.join(cells)} is 1, not one"
 
 
 def _by_id(table: Table, ids: Sequence[str | None], found: Candidate) -> dict[str, str]:

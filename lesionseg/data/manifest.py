@@ -205,15 +205,7 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
 
 def _parse(text: str, path: Path) -> tuple[list[Case], list[str]]:
     table = parse_table(text, str(path), error=ManifestError)
-    found = ", ".join(table.header) or "nothing"
-    wrong = [f"no column {name!r} (found: {found})" for name in _REQUIRED if name not in table.header]
-    wrong += [f"more than one column {name!r}" for name, count in Counter(table.header).items() if count > 1]
-    if wrong:
-        raise ManifestError(
-            f"{path} does not have the columns of a manifest",
-            problems=wrong,
-            fix=f"name its columns {', '.join(_REQUIRED)}, each once, or make it with 'lesionseg data pair'",
-        )
+    _check_columns(table.header, path)
     cases, problems = [], []
     for row in table.rows:
         try:
@@ -222,6 +214,18 @@ def _parse(text: str, path: Path) -> tuple[list[Case], list[str]]:
             problems.append(f"line {row.line}: {error}")
     repeated = [case_id for case_id, count in Counter(case.case_id for case in cases).items() if count > 1]
     return cases, problems + [f"{case_id}: more than one row" for case_id in repeated]
+
+
+def _check_columns(header: Sequence[str], path: Path) -> None:
+    found = ", ".join(header) or "nothing"
+    wrong = [f"no column {name!r} (found: {found})" for name in _REQUIRED if name not in header]
+    wrong += [f"more than one column {name!r}" for name, count in Counter(header).items() if count > 1]
+    if wrong:
+        raise ManifestError(
+            f"{path} does not have the columns of a manifest",
+            problems=wrong,
+            fix=f"name its columns {', '.join(_REQUIRED)}, each once, or make it with 'lesionseg data pair'",
+        )
 
 
 def _case(header: Sequence[str], row: Sequence[str]) -> Case:

@@ -106,14 +106,7 @@ def read_nifti(data: bytes, name: str, max_pixels: int) -> NiftiPlane:
 
 def _affine(head: bytes, name: str) -> Matrix | None:
     """Rows x, y and z, columns i, j and k; None where the header says nothing of it."""
-    order = _order(head) or "<"
-    qform_code, sform_code = struct.unpack_from(order + "2h", head, 252)
-    found = []
-    if sform_code > 0:
-        rows = np.array(struct.unpack_from(order + "12f", head, 280), np.float64).reshape(3, 4)
-        found.append(rows)
-    if qform_code > 0:
-        found.append(_quaternion(head, order))
+    found = _affines(head, _order(head) or "<")
     if any(not np.isfinite(affine).all() for affine in found):
         raise ImageError(f"{name} has an affine that is not finite", fix=_PHOTO_AXES)
     # Writers that know nothing of the photo leave the identity.
@@ -121,6 +114,13 @@ def _affine(head: bytes, name: str) -> Matrix | None:
     if len(found) == 2 and _directions(found[0], name) != _directions(found[1], name):
         raise ImageError(f"{name} has two affines, sform and qform, that contradict each other", fix=_PHOTO_AXES)
     return found[0] if found else None
+
+
+def _affines(head: bytes, order: str) -> list[Matrix]:
+    """What the header holds, and marks as known: the matrix (sform), the rotation (qform)."""
+    qform_code, sform_code = struct.unpack_from(order + "2h", head, 252)
+    rows = np.array(struct.unpack_from(order + "12f", head, 280), np.float64).reshape(3, 4)
+    return ([rows] if sform_code > 0 else []) + ([_quaternion(head, order)] if qform_code > 0 else [])
 
 
 def _quaternion(head: bytes, order: str) -> Matrix:
