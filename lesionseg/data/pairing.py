@@ -239,10 +239,10 @@ def _by_case(
     """The values of a table by the photos' own ids; ids in a table may have lost what looks like a file's ending."""
     key_of = {case_id: case_id if case_id in known else table_id(case_id) for case_id in ids}
     found = {case_id: known[key] for case_id, key in key_of.items() if key in known}
-    if found or not ids:
+    if known and (found or not ids):
         used = set(key_of.values())
-        _tell(f"{what}s have no photo", [case_id for case_id in known if case_id not in used], warn)
-        _tell(f"photos have no {what}", [case_id for case_id in ids if case_id not in found], warn)
+        _tell(f"{what}s have no photo", known, used, warn)
+        _tell(f"photos have no {what}", ids, found, warn)
     elif known:
         shown = f"{_some(known)} in the table, {_some(ids)} here"
         problems.append(f"none of the {len(known)} ids with a {what} is that of a photo: {shown}")
@@ -253,7 +253,8 @@ def _some(ids: Iterable[str]) -> str:
     return ", ".join([*list(ids)[:_EXAMPLES], "..."])
 
 
-def _tell(which: str, ids: list[str], warn: _Warn) -> None:
-    if ids:
-        shown = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
-        warn(f"{len(ids)} {which}: {shown}")
+def _tell(which: str, ids: Iterable[str], known: Collection[str], warn: _Warn) -> None:
+    unknown = [case_id for case_id in ids if case_id not in known]
+    if unknown:
+        shown = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
+        warn(f"{len(unknown)} {which}: {shown}")
