@@ -184,6 +184,7 @@ def predict(
     progress: Progress = None,
     workers: int | None = None,
     part: Part | None = None,
+    overwrite: bool = False,
 ) -> FolderResult:
     """Writes a mask for every photo of a folder, or for one photo, at the photo's own size, and ``predictions.csv``.
 
@@ -196,33 +197,28 @@ def predict(
         options: what is written of each photo; by default PNG masks at the threshold 0.5.
         refine: what is asked of the model beyond one look at each photo.
         progress: True shows it; a function is called with (done, total) after each photo.
-        workers, part: as of ``lesionseg.inference.folder.predict_folder``.
+        workers, part, overwrite: as of ``lesionseg.inference.folder.predict_folder``.
 
     Raises:
         ConfigError: the factor of the tiles is not in its range.
         DataError: there is no photo, or two photos would share an output.
-        OutputError: there is something else in the default output.
+        OutputError: there is something else in the default output, or files of other origin are in the way.
         RunError: there is no such model, it is damaged, or another run writes into the output folder.
     """
-    from lesionseg.inference.folder import PredictOptions, default_output, predict_folder
+    from lesionseg.inference.folder import PredictOptions, default_output, plan_folder
+    from lesionseg.inference.pipeline import require_workers
 
+    require_workers(workers)
+    model, options = find_model(run), options or PredictOptions()
     folder = default_output() if output is None else as_path(output)
+    # Before torch is loaded, if it is needed.
+    plan = plan_folder(as_path(source), folder, options, part=part, overwrite=overwrite)
     # Each worker runs an exported model on a thread of its own.
-    model = find_model(run)
     predictor = load(model, threads=None if is_run(model) else 1)
-    options = options or PredictOptions()
     if refine is not None:
         predictor = refine.around(predictor, options.threshold)
     with counting(progress, "predicting") as counted:
-        return predict_folder(
-            as_path(source),
-            predictor,
-            folder,
-            options,
-            counted,
-            workers=workers,
-            part=part,
-        )
+        return plan.run(predictor, counted, workers)
 
 
 def predict_on_cluster(
@@ -235,6 +231,7 @@ def predict_on_cluster(
     progress: Progress = None,
     address: str | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
 ) -> ClusterResult:
     """Does what ``predict`` does on all machines of a Ray cluster; needs the extra ``[ray]``.
 
@@ -253,6 +250,7 @@ def predict_on_cluster(
             refine=refine,
             address=address,
             workers=workers,
+            overwrite=overwrite,
         )
 
 

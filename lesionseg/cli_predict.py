@@ -17,7 +17,7 @@ from lesionseg.signals import as_interrupt
 if TYPE_CHECKING:
     from lesionseg.inference.distributed import ClusterResult
     from lesionseg.inference.folder import FolderResult
-    from lesionseg.inference.journal import Part
+    from lesionseg.inference.table import Part
 
 __all__ = ["EXAMPLES", "Engine", "predict"]
 
@@ -113,6 +113,14 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(rich_help_panel=_WHERE, help="Photos done at a time; by default one per core.")
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=_WRITTEN,
+            help="Replace files that lesionseg did not write, or that were changed since.",
+        ),
+    ] = False,
     num_parts: Annotated[
         int | None,
         typer.Option(
@@ -151,7 +159,12 @@ def predict(
     _require_engine(engine, source, output or "")
     try:
         with as_interrupt(), console.counter(out, "predicting") as progress:
-            more: dict[str, Any] = {"refine": refine, "progress": progress, "workers": workers}
+            more: dict[str, Any] = {
+                "refine": refine,
+                "progress": progress,
+                "workers": workers,
+                "overwrite": overwrite,
+            }
             result: FolderResult | ClusterResult
             if engine == Engine.RAY:
                 result = api.predict_on_cluster(source, model, output, options, address=address, **more)
@@ -161,24 +174,33 @@ def predict(
         say("stopped; the same command goes on where it was")
         raise typer.Exit(INTERRUPTED) from None
     _report(result)
+    if result.failed or result.kept or any(one.is_picture for one in result.skipped):
+        raise typer.Exit(PARTIAL)
 
 
 def _report(result: FolderResult | ClusterResult) -> None:
-    """Print what became of the photos, and exit with ``PARTIAL`` where some need attention."""
+    """Print what became of the photos."""
     say(f"{result.done} done, {result.reused} reused, {result.failed} failed -> {escape(str(result.table))}")
     if missing := getattr(result, "missing", ()):
         say(f"predictions.csv follows with the last part; still to come: {_shortened(missing)}")
+    if result.removed:
+        say(f"removed, as their photos cannot be used now: files of an earlier run ({result.removed})")
     pictures = [one for one in result.skipped if one.is_picture]
-    if pictures:
-        say(f"{len(pictures)} files left out that may be photos:")
-        for one in pictures[:_SHOWN]:
-            say(escape(f"  {one.name}: {one.reason}"))
-        if len(pictures) > _SHOWN:
-            say(f"  and {len(pictures) - _SHOWN} more; the table lists them")
+    _list("left out, and perhaps photos", [f"{one.name}: {one.reason}" for one in pictures][:_SHOWN], len(pictures))
     if others := sum(one.is_other for one in result.skipped):
-        say(f"{others} files that are not photos left out; the table lists them")
-    if result.failed or pictures:
-        raise typer.Exit(PARTIAL)
+        say(f"left out, and listed in the table: files that are not photos ({others})")
+    _list("kept, as lesionseg did not write them or they were changed since", result.kept, len(result.kept))
+    if result.kept:
+        say("Fix: pass --overwrite to replace the kept files")
+
+
+def _list(what: str, lines: Sequence[str], count: int) -> None:
+    if count:
+        say(f"{what} ({count}):")
+    for line in lines:
+        say(escape(f"  {line}"))
+    if count > len(lines):
+        say(f"  and {count - len(lines)} more, which the table lists")
 
 
 def _shortened(numbers: Sequence[int]) -> str:
@@ -189,7 +211,7 @@ def _shortened(numbers: Sequence[int]) -> str:
 def _part(count: int | None, number: int | None) -> Part | None:
     if count is None or number is None:
         return None
-    from lesionseg.inference.journal import Part
+    from lesionseg.inference.table import Part
 
     return Part(number, count)
 

@@ -244,6 +244,6 @@ def test_what_predict_leaves_out_is_named(exported: tuple[Path, Path], tmp_path:
     told = CliRunner().invoke(cli.app, words)
     assert told.exit_code == 3
     assert "c.DNG: a raw file" in told.output
-    assert "1 files that are not photos" in told.output
+    assert "files that are not photos (1)" in told.output
     table = (tmp_path / "out" / "predictions.csv").read_text()
     assert table.count("skipped") == 2

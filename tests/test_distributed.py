@@ -18,7 +18,9 @@ from lesionseg.errors import ConfigError, DataError, OutputError
 from lesionseg.inference.distributed import next_save, predict_distributed
 from lesionseg.inference.folder import predict_folder
 from lesionseg.inference.onnx_predictor import load_onnx
-from lesionseg.inference.store import Store
+from lesionseg.inference.store import Store, open_store
+
+LOG = ".predictions.written.jsonl"
 
 ray = pytest.importorskip("ray", reason="needs the extra [ray]")
 
@@ -149,7 +151,7 @@ def test_a_table_that_cannot_be_sent_costs_nothing_done(model, photos, tmp_path,
         monkeypatch.setattr(Store, "upload", refuse)
         with pytest.raises(OutputError, match="expired"):
             predict_distributed(photos, model, output, workers=2)
-        assert sent == ["predictions.jsonl", "predictions.csv"]
+        assert sent == [*["predictions.jsonl", LOG] * 2, "predictions.csv", LOG]
         monkeypatch.undo()
         assert predict_distributed(photos, model, output, workers=2).reused == 40
 
@@ -189,7 +191,7 @@ def test_a_cluster_of_its_own(model, photos, expected, tmp_path, workers) -> Non
 
 def test_a_cluster_that_does_not_answer(model, photos, tmp_path, monkeypatch) -> None:
     joined = SimpleNamespace(is_initialized=lambda: False)
-    monkeypatch.setattr("lesionseg.inference.distributed._require_ray", lambda: joined)
+    monkeypatch.setattr("lesionseg.inference.distributed.require_ray", lambda: joined)
     for given in ({"address": "127.0.0.1:9"}, {"address": "ray://127.0.0.1:9"}):
         with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 cannot be joined: .*refused"):
             predict_distributed(photos, model, tmp_path / "out", **given)
@@ -211,6 +213,29 @@ def test_what_cannot_be_sent_is_refused(photos, tmp_path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(ConfigError, match="cannot be sent"):
         predict_distributed(photos, tmp_path / "run", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_what_belongs_to_the_user_is_kept(model, photos, expected, tmp_path, kind) -> None:
+    with bucket() as options:
+        output = address("out", options) if kind == "bucket" else str(tmp_path / "out")
+        store = open_store(output)
+        name = "clinic 0/000_segmentation.png"
+        store.write(name, b"mine")
+        with pytest.raises(OutputError, match="not written by lesionseg") as caught:
+            predict_distributed(photos, model, output, workers=2)
+        assert caught.value.problems == (f"{store.uri}/{name}",)
+        assert predict_distributed(photos, model, output, workers=2, overwrite=True).done == 40
+        store.write(name, b"corrected")
+        for _ in range(2):
+            result = predict_distributed(photos, model, output, workers=2)
+            assert (result.kept, result.reused) == ([name], 39)
+            assert store.read(name) == b"corrected"
+        assert predict_distributed(photos, model, output, workers=2, overwrite=True).done == 1
+        table = store.read("predictions.csv")
+        store.write("predictions.csv", table + b"mine")
+        with pytest.raises(OutputError, match="changed since"):
+            predict_distributed(photos, model, output, workers=2)
 
 
 def test_a_single_photo(model, photos, expected, tmp_path) -> None:

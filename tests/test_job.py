@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -12,8 +15,10 @@ from red_channel import RedChannel
 from lesionseg.errors import ImageError
 from lesionseg.inference.job import Job, refuse_long_name
 from lesionseg.inference.measurements import MEASURES, Measuring
+from lesionseg.inference.outputs import Outputs
 from lesionseg.inference.quality import Quality
 from lesionseg.inference.stages import PredictOptions
+from lesionseg.inference.written import Written, log_outputs, log_path
 
 
 def photo(seed: int = 0) -> bytes:
@@ -23,10 +28,38 @@ def photo(seed: int = 0) -> bytes:
     return buffer.getvalue()
 
 
+class Memory:
+    """A folder of outputs."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def exists(self, name: str) -> bool:
+        return name in self.files
+
+    def digest(self, name: str) -> str | None:
+        return hashlib.sha256(self.files[name]).hexdigest() if name in self.files else None
+
+    def read(self, name: str) -> bytes:
+        return self.files[name]
+
+    def write(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+
+    def remove(self, name: str) -> None:
+        del self.files[name]
+
+
+def outputs_in(folder: Path, place: Memory, *, overwrite: bool = False) -> Outputs:
+    return Outputs(place, Written.read(folder), partial(log_outputs, log_path(folder)), overwrite)
+
+
 def predicted(job: Job, data: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
-    files: dict[str, bytes] = {}
-    row = job.predict("a/x.png", "photos/a/x.png", data, job.endings(lambda _: False), files.__setitem__)
-    return dict(row), files
+    place = Memory()
+    with TemporaryDirectory() as folder:
+        outcome = job.predict("a/x.png", "photos/a/x.png", data, outputs_in(Path(folder), place))
+    assert outcome.row is not None
+    return dict(outcome.row), {name.removeprefix("a/x"): made for name, made in place.files.items()}
 
 
 def test_the_row_holds_the_hashes_of_what_was_written() -> None:
@@ -53,30 +86,85 @@ def test_the_row_says_what_to_expect_and_what_to_look_at() -> None:
     assert (row["review"], row["reasons"].split("; ")[:2]) == ("yes", [strange, "the outline is uncertain"])
 
 
-def test_a_row_holds_as_long_as_nothing_changed() -> None:
-    job = Job(RedChannel(), PredictOptions())
-    row, files = predicted(job, photo())
-
-    def digest(ending: str) -> str | None:
-        return hashlib.sha256(files[ending]).hexdigest() if ending in files else None
-
-    assert job.is_current(row, photo(), digest)
-    assert not job.is_current(row, photo(1), digest)
-    assert not job.is_current(row, photo(), lambda _: None)
-    assert not job.is_current({**row, "status": "failed"}, photo(), digest)
-    assert not Job(RedChannel(), PredictOptions(threshold=0.4)).is_current(row, photo(), digest)
-
-
-def test_what_was_not_wanted_before_is_not_there_now() -> None:
-    row, files = predicted(Job(RedChannel(), PredictOptions()), photo())
-    # As a journal has it: without a cell for what was not written.
-    assert "probability_sha256" not in row
+def test_a_row_holds_as_long_as_nothing_changed(tmp_path: Path) -> None:
+    job, place = Job(RedChannel(), PredictOptions()), Memory()
+    row = job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place)).row
+    assert row is not None
+    outputs = outputs_in(tmp_path, place)
+    assert job.standing("x.png", row, photo(), outputs) == []
+    assert job.standing("x.png", row, photo(1), outputs) is None
+    assert job.standing("x.png", {**row, "status": "failed"}, photo(), outputs) is None
+    assert Job(RedChannel(), PredictOptions(threshold=0.4)).standing("x.png", row, photo(), outputs) is None
     wanting = Job(RedChannel(), PredictOptions(save_probabilities=True))
+    assert wanting.standing("x.png", row, photo(), outputs) is None
+    place.files.clear()
+    assert job.standing("x.png", row, photo(), outputs) is None
 
-    def digest(ending: str) -> str | None:
-        return hashlib.sha256(files[ending]).hexdigest() if ending in files else None
 
-    assert not wanting.is_current(row, photo(), digest)
+def test_a_file_that_was_changed_is_kept_and_the_others_are_written(tmp_path: Path) -> None:
+    job, place = Job(RedChannel(), PredictOptions(formats=("png", "svg"), overlays=("contour",))), Memory()
+    first = job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place)).row
+    assert first is not None
+    made = dict(place.files)
+    place.files["x_segmentation.png"] = b"corrected"
+    del place.files["x_overlay.jpg"]
+    outcome = job.run("x.png", "x.png", photo(), first, outputs_in(tmp_path, place))
+    row = outcome.row
+    assert row is not None
+    assert (outcome.status, outcome.kept) == ("kept", ("x_segmentation.png",))
+    assert place.files == {**made, "x_segmentation.png": b"corrected"}
+    assert row["error"].endswith("and kept: x_segmentation.png")
+    assert "mask_sha256" not in row
+    assert row["svg_sha256"] == first["svg_sha256"]
+    # Numbers of the model's mask would be taken for those of the corrected one.
+    assert {row[name] for name in ("lesion_pixels", "lesion_fraction", "mean_probability", "review", "area_px")} == {""}
+    # It stays so without new work, and ends with the correction or with --overwrite.
+    again = job.run("x.png", "x.png", photo(), row, outputs_in(tmp_path, place))
+    assert (again.row, again.kept, again.status) == (None, ("x_segmentation.png",), "kept")
+    place.files["x_segmentation.svg"] = b"corrected, too"
+    more = job.run("x.png", "x.png", photo(), row, outputs_in(tmp_path, place))
+    assert more.kept == ("x_segmentation.png", "x_segmentation.svg")
+    assert more.row is not None
+    replaced = job.run("x.png", "x.png", photo(), more.row, outputs_in(tmp_path, place, overwrite=True))
+    assert (replaced.status, place.files) == ("ok", made)
+
+
+def test_a_kept_picture_leaves_the_numbers(tmp_path: Path) -> None:
+    job, place = Job(RedChannel(), PredictOptions(overlays=("contour",))), Memory()
+    first = job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place)).row
+    place.files["x_overlay.jpg"] = b"drawn upon"
+    outcome = job.run("x.png", "x.png", photo(), first, outputs_in(tmp_path, place))
+    assert first is not None
+    assert outcome.row is not None
+    assert (outcome.row["status"], outcome.row["lesion_pixels"]) == ("kept", first["lesion_pixels"])
+
+
+@pytest.mark.parametrize("torn", [lambda data: b"", lambda data: data[:-9], lambda data: data[:20] + b"\0" * 30])
+def test_what_a_power_cut_left_of_a_file_is_no_correction(tmp_path: Path, torn: Callable[[bytes], bytes]) -> None:
+    job, place = Job(RedChannel(), PredictOptions()), Memory()
+    first = job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place)).row
+    made = dict(place.files)
+    place.files["x_segmentation.png"] = torn(made["x_segmentation.png"])
+    assert job.run("x.png", "x.png", photo(), first, outputs_in(tmp_path, place)).status == "ok"
+    assert place.files == made
+
+
+def test_what_the_user_has_beside_the_outputs_is_left_alone(tmp_path: Path) -> None:
+    job, place = Job(RedChannel(), PredictOptions()), Memory()
+    place.files["x_overlay.jpg"] = b"mine"
+    assert job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place)).kept == ()
+    assert place.files["x_overlay.jpg"] == b"mine"
+
+
+def test_what_an_earlier_run_left_of_a_photo_that_fails_is_removed(tmp_path: Path) -> None:
+    job, place = Job(RedChannel(), PredictOptions(formats=("png", "svg"))), Memory()
+    job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place))
+    place.files |= {"x_segmentation.svg": b"changed", "x_overlay.jpg": b"mine"}
+    outcome = job.failed("x.png", ImageError("broken"), outputs_in(tmp_path, place))
+    assert place.files == {"x_segmentation.svg": b"changed", "x_overlay.jpg": b"mine"}
+    assert (outcome.removed, outcome.kept) == (("x_segmentation.png",), ("x_segmentation.svg",))
+    assert outcome.row is not None
+    assert outcome.row["error"].startswith("broken; removed what an earlier run wrote: x_segmentation.png; not written")
 
 
 def test_a_jpeg_with_missing_data_is_to_be_looked_at() -> None:
@@ -102,16 +190,23 @@ def test_a_peak_that_no_pixel_of_the_photo_has_is_no_lesion() -> None:
     assert {name for name in MEASURES if row.get(name)} == set()
 
 
-def test_what_an_earlier_run_left_is_renewed() -> None:
-    job = Job(RedChannel(), PredictOptions())
-    assert set(job.endings(lambda ending: ending == "_probability.png")) == {"_segmentation.png", "_probability.png"}
+def test_what_an_earlier_run_left_is_renewed(tmp_path: Path) -> None:
+    place = Memory()
+    before = Job(RedChannel("b" * 64), PredictOptions(save_probabilities=True, threshold=0.3))
+    before.run("x.png", "x.png", photo(1), None, outputs_in(tmp_path, place))
+    old = dict(place.files)
+    Job(RedChannel(), PredictOptions()).run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place))
+    assert place.files.keys() == old.keys() == {"x_segmentation.png", "x_probability.png"}
+    assert all(place.files[name] != old[name] for name in old)
 
 
 def test_a_photo_that_cannot_be_used() -> None:
     job = Job(RedChannel(), PredictOptions())
     with pytest.raises(ImageError, match=r"photos/a/x\.png"):
         predicted(job, b"no photo")
-    row = job.failed("a/x.png", ImageError("broken"))
+    with TemporaryDirectory() as folder:
+        row = job.failed("a/x.png", ImageError("broken"), outputs_in(Path(folder), Memory())).row
+    assert row is not None
     assert (row["status"], row["error"], row["file"]) == ("failed", "broken", "a/x.png")
 
 

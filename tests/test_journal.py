@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lesionseg.errors import ConfigError, OutputError
-from lesionseg.inference.journal import COLUMNS, TABLE, Journal, Part, is_table, journal_path, read_table, table_path
+from lesionseg.inference.journal import Journal, journal_path
 from lesionseg.inference.kinds import COMPANION, Skipped
+from lesionseg.inference.table import COLUMNS, TABLE, Part, is_table, read_table, table_path
 
 NAMES = ["=a.png", "b.png", "c/ü.png", "d\udcff.jpg"]
 

@@ -10,9 +10,9 @@ from red_channel import RedChannel, save
 
 from lesionseg.errors import DataError
 from lesionseg.inference.folder import predict_folder
-from lesionseg.inference.journal import Part
 from lesionseg.inference.kinds import OTHER, Skipped
 from lesionseg.inference.photos import Listing, list_photos, output_stem
+from lesionseg.inference.table import Part
 from lesionseg.io.writing import make_folder
 
 NAMES = [f"clinic {number % 7}/{number:04}.jpg" for number in range(1000)]

@@ -22,8 +22,8 @@ from lesionseg.data import writing
 from lesionseg.data.images import read_mask
 from lesionseg.errors import ConfigError, OutputError, RunError
 from lesionseg.inference.folder import Part, PredictOptions, predict_folder
-from lesionseg.inference.journal import TABLE
 from lesionseg.inference.parts import claim
+from lesionseg.inference.table import TABLE
 
 JOURNAL = "predictions.jsonl"
 

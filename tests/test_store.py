@@ -10,9 +10,9 @@ from object_store import address, bucket, google_bucket
 
 from lesionseg.data.files import MAX_BYTES
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
-from lesionseg.inference.journal import COLUMNS
 from lesionseg.inference.kinds import COMPANION, OTHER, Skipped
 from lesionseg.inference.store import Store, open_store
+from lesionseg.inference.table import COLUMNS
 from lesionseg.tables import encode_table
 
 pa_fs = pytest.importorskip("pyarrow.fs", reason="needs the extra [ray]")

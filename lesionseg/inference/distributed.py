@@ -9,37 +9,39 @@ with, and another engine can go on with it.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import socket
-from collections import Counter
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from lesionseg.errors import ConfigError, ImageError, LesionsegError
-from lesionseg.inference.job import Job, refuse_long_name
-from lesionseg.inference.journal import TABLE, Journal, Row, journal_path
+from lesionseg.inference.cluster import join_cluster, require_ray
+from lesionseg.inference.job import Job, Outcome, Tally, refuse_long_name
+from lesionseg.inference.journal import Journal
 from lesionseg.inference.kinds import Skipped
 from lesionseg.inference.onnx_predictor import OnnxPredictor
+from lesionseg.inference.outputs import Outputs
 from lesionseg.inference.parts import claim
 from lesionseg.inference.photos import (
+    Listing,
     is_within,
     list_photos,
     no_photo,
     output_holds,
-    output_stem,
     refuse_shared_names,
 )
 from lesionseg.inference.pipeline import require_workers
 from lesionseg.inference.refine import Refinement
+from lesionseg.inference.remote import check_store, journal_folder, record_row, upload
 from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
-from lesionseg.io.leftovers import scratch
+from lesionseg.inference.table import TABLE
+from lesionseg.inference.written import Written, log_outputs, log_path
 from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
 __all__ = ["ClusterResult", "next_save", "predict_distributed"]
@@ -51,8 +53,6 @@ _BATCH = 8
 _MOST_WORKERS = 100_000
 # Photos between two copies of the journal in an object store; more as it grows, or a million photos would send 500 GB.
 _SAVE_EVERY, _SAVE_SHARE = 1000, 10
-# Seconds until a cluster has to answer.
-_PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ClusterResult:
     Attributes:
         output: where the masks are: a path or an address.
         table: ``predictions.csv``, likewise.
-        done, reused, failed, skipped: as in ``FolderResult``.
+        done, reused, failed, skipped, kept, removed: as in ``FolderResult``.
     """
 
     output: str
@@ -71,6 +71,8 @@ class ClusterResult:
     reused: int
     failed: int
     skipped: Sequence[Skipped] = ()
+    kept: Sequence[str] = ()
+    removed: int = 0
 
 
 def predict_distributed(
@@ -83,6 +85,7 @@ def predict_distributed(
     refine: Refinement | None = None,
     address: str | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
 ) -> ClusterResult:
     """Predicts a folder on a Ray cluster; masks and table are those that ``predict_folder`` writes.
 
@@ -95,6 +98,7 @@ def predict_distributed(
         refine: what is asked of the model beyond one look at each photo.
         address: of the cluster, as ``ray.init`` takes it; None joins one that is there, or starts one here.
         workers: photos done at a time; by default as many as the cluster has cores.
+        overwrite: replace files of other origin, and files that were changed, too.
 
     Raises:
         ConfigError: Ray is not installed, the model is no exported file, or a place cannot be opened.
@@ -102,38 +106,50 @@ def predict_distributed(
             output in an object store.
     """
     require_workers(workers, _MOST_WORKERS)
-    ray = _require_ray()
+    ray = require_ray()
     data, model = _sendable(find_model(model))
     options, refine = options or PredictOptions(), refine or Refinement()
     # A model that cannot be used is told before a cluster is asked for.
     refine.around(OnnxPredictor(data, model, threads=1), options.threshold)
     here, there = open_store(source), open_store(output)
-    here, names, skipped = _list(here, there)
-    counts: Counter[str] = Counter()
-    with _cluster(ray, address, workers) as cores, _journal_folder(there) as folder, claim(folder, None):
-        with closing(Journal(folder, names)) as journal:
+    here, listed = _list(here, there)
+    with journal_folder(there) as folder:
+        written = check_store(there, folder, listed, options.endings.values(), overwrite)
+        with join_cluster(ray, address, workers) as cores, claim(folder, None):
             # Held here by its reference: an actor that is started again asks for it again.
-            sent = _Workers(ray.put(data), model.name, options, refine, here, there)
-            rows = _rows(ray, sent, journal, names, workers or cores)
-            save = _SAVE_EVERY
-            for number, (index, row) in enumerate(rows, start=1):
-                counts[row["status"] if row else "reused"] += 1
-                if row:
-                    journal.add(index, row)
-                if progress:
-                    progress(number, len(names))
-                if there.files is not None and number == save:
-                    there.upload(journal.path)
-                    save = next_save(number)
+            sent = _Workers(ray.put(data), model.name, options, refine, here, there, written, overwrite)
+            with closing(Journal(folder, listed.names, written=written, overwrite=overwrite)) as journal:
+                tally = _collect(ray, sent, journal, listed.names, workers or cores, progress)
+                table = journal.finish(listed.skipped)
             if there.files is not None:
-                # Finishing takes the journal away here; where the table then cannot be sent, it is gone on from this.
-                there.upload(journal.path)
-            table = journal.finish(skipped)
-        if there.files is not None:
-            # The table first: a stop between the two leaves one journal too many, and never one too few.
-            there.upload(table)
-            there.remove(journal.path.name)
-    return ClusterResult(there.uri, f"{there.uri}/{TABLE}", counts["ok"], counts["reused"], counts["failed"], skipped)
+                # The table first: a stop between the two leaves one journal too many, and never one too few.
+                upload(there, log_path(folder), table)
+                there.remove(journal.path.name)
+    done, reused, failed = (tally.counts[status] for status in ("ok", "reused", "failed"))
+    place = f"{there.uri}/{TABLE}"
+    return ClusterResult(there.uri, place, done, reused, failed, listed.skipped, tally.kept, tally.removed)
+
+
+def _collect(
+    ray: Any, workers: _Workers, journal: Journal, names: list[str], count: int, progress: Progress | None
+) -> Tally:
+    """Predict all photos and record what became of them, with a copy of the journal in an object store now and then."""
+    there, log, tally, save = workers.output, log_path(journal.path.parent), Tally(), _SAVE_EVERY
+    # In the bucket before any output is: it says that a run has begun, and may have to be gone on with.
+    upload(there, journal.path)
+    for number, (index, outcome) in enumerate(_rows(ray, workers, journal, names, count), start=1):
+        tally.add(outcome)
+        if outcome.row:
+            journal.add(index, outcome.row)
+            record_row(there, log, outcome.row)
+        if progress:
+            progress(number, len(names))
+        if number == save:
+            upload(there, log, journal.path)
+            save = next_save(number)
+    # Finishing takes the journal away here; where the table then cannot be sent, it is gone on from this.
+    upload(there, log, journal.path)
+    return tally
 
 
 def _sendable(model: Path) -> tuple[bytes, Path]:
@@ -144,20 +160,12 @@ def _sendable(model: Path) -> tuple[bytes, Path]:
     return model.read_bytes(), model
 
 
-def _require_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("this engine needs the extra [ray]", fix="pip install 'lesionseg[ray]'") from error
-    return ray
-
-
-def _list(source: Store, output: Store) -> tuple[Store, list[str], list[Skipped]]:
-    """The folder of the photos, which a single photo is not itself; their names in it, and what was left out."""
+def _list(source: Store, output: Store) -> tuple[Store, Listing]:
+    """The folder of the photos, which a single photo is not itself, and what is in it."""
     if source.files is None:
         photos = list_photos(Path(source.base), Path(output.base if output.files is None else "/nowhere/else"))
         given = source.base == str(photos.folder)
-        return source if given else open_store(photos.folder), photos.names, photos.skipped
+        return source if given else open_store(photos.folder), photos
     together = source.files == output.files
     if together and is_within(source.base, output.base):
         raise output_holds(source.uri, output.uri)
@@ -165,69 +173,7 @@ def _list(source: Store, output: Store) -> tuple[Store, list[str], list[Skipped]
     if not names:
         raise no_photo(source.uri, skipped)
     refuse_shared_names(names)
-    return source, names, skipped
-
-
-@contextmanager
-def _cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[int]:
-    """Joins or starts a cluster; gives its number of cores."""
-    started = not ray.is_initialized()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if started:
-        _join(ray, address, workers)
-    try:
-        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _join(ray: Any, address: str | None, workers: int | None) -> None:
-    """The cluster that is named, or that is here; else one is started, and may have so many cores."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    try:
-        if address is not None:
-            _knock(address)
-            ray.init(address, **quiet)
-            return
-        try:
-            ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-        except ValueError:
-            # That is what Ray says to a number of cores where a cluster has been started on this machine.
-            ray.init(**quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"the Ray cluster {address or 'here'} cannot be joined: {reason}",
-            fix="check --address and that the cluster runs: ray status",
-        ) from error
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody answers: Ray would try for many minutes, and tell of it in its own log alone."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
-
-
-@contextmanager
-def _journal_folder(output: Store) -> Iterator[Path]:
-    """Where the driver keeps the journal: in the output, or for an object store in a folder for the time of the run."""
-    if output.files is None:
-        yield Path(output.base)
-        return
-    with scratch("lesionseg-") as place:
-        for name in (TABLE, journal_path(place, None).name):
-            with suppress(ImageError):
-                output.fetch(place / name)
-        try:
-            yield place
-        except BaseException:
-            # What was done is not lost: the next run goes on from it.
-            if journal_path(place, None).exists():
-                output.upload(journal_path(place, None))
-            raise
+    return source, Listing(Path("/nowhere/else"), names, skipped)
 
 
 def next_save(done: int) -> int:
@@ -237,10 +183,8 @@ def next_save(done: int) -> int:
     return done + max(_SAVE_EVERY, done // _SAVE_SHARE)
 
 
-def _rows(
-    ray: Any, workers: _Workers, journal: Journal, names: list[str], count: int
-) -> Iterator[tuple[int, Row | None]]:
-    """Each photo's place among the names and its row, in any order; no row where an earlier run's outputs are right."""
+def _rows(ray: Any, workers: _Workers, journal: Journal, names: list[str], count: int) -> Iterator[tuple[int, Outcome]]:
+    """Each photo's place among the names, and what became of it, in any order."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
@@ -259,7 +203,8 @@ def _rows(
     )
     try:
         for item in done.iter_rows():
-            yield int(item["index"]), json.loads(item["row"])
+            row, kept, removed = json.loads(item["row"])
+            yield int(item["index"]), Outcome(row, tuple(kept), tuple(removed))
     except ray.exceptions.RayError as error:
         raise _own(error) or error from error
 
@@ -283,6 +228,8 @@ class _Workers:
     refine: Refinement
     source: Store
     output: Store
+    written: Written
+    overwrite: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,24 +260,22 @@ class _Actor:
         self._sent = sent
         model = OnnxPredictor(ray.get(sent.model), Path(sent.name), threads=1)
         self._job = Job(sent.refine.around(model, sent.options.threshold), sent.options)
+        log = log_path(Path(sent.output.base), f"ray-{uuid.uuid4().hex}")
+        record = partial(log_outputs, log) if sent.output.files is None else lambda *_: None
+        self._outputs = Outputs(sent.output, sent.written, record, sent.overwrite)
 
     def __call__(self, batch: Batch) -> Batch:
         keys = ("name", "data", "problem", "before")
+        done = [self._one(*one) for one in zip(*(batch[key] for key in keys), strict=True)]
         # As text: Arrow would make one structure of rows that differ in their columns.
-        rows = [json.dumps(self._one(*one)) for one in zip(*(batch[key] for key in keys), strict=True)]
+        rows = [json.dumps((one.row, one.kept, one.removed)) for one in done]
         return {"index": batch["index"], "row": np.array(rows, object)}
 
-    def _one(self, name: str, data: bytes, problem: str, before: str) -> Row | None:
-        """The photo's row; None where an earlier run's outputs are right."""
-        job, output, stem = self._job, self._sent.output, output_stem(name)
-        if problem:
-            return job.failed(name, ImageError(problem))
-        row: Row | None = json.loads(before)
-        if row and job.is_current(row, data, lambda ending: output.digest(stem + ending)):
-            return None
-        endings = job.endings(lambda ending: output.exists(stem + ending))
-        called = f"{self._sent.source.uri}/{name}"
+    def _one(self, name: str, data: bytes, problem: str, before: str) -> Outcome:
         try:
-            return job.predict(name, called, data, endings, lambda end, made: output.write(stem + end, made))
+            if problem:
+                raise ImageError(problem)
+            called = f"{self._sent.source.uri}/{name}"
+            return self._job.run(name, called, data, json.loads(before), self._outputs)
         except ImageError as error:
-            return job.failed(name, error)
+            return self._job.failed(name, error, self._outputs)

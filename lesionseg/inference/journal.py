@@ -7,99 +7,31 @@ on compares every output with its hash, and does again what is not as it was. Me
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lesionseg.errors import ConfigError, OutputError
+from lesionseg.errors import OutputError
 from lesionseg.inference.kinds import Skipped
-from lesionseg.inference.measurements import MEASURES
-from lesionseg.inference.quality import OPINION_COLUMNS
-from lesionseg.inference.stages import ENDINGS
-from lesionseg.io.writing import write_atomic
-from lesionseg.tables import encode_table, safe_cell
-
-__all__ = [
-    "COLUMNS",
-    "MAX_PARTS",
-    "TABLE",
-    "TABLE_HEAD",
-    "Journal",
-    "Part",
-    "Row",
-    "encode_rows",
-    "is_table",
-    "is_table_head",
-    "is_table_name",
-    "journal_path",
-    "read_table",
-    "table_path",
-]
-
-TABLE = "predictions.csv"
-COLUMNS = (
-    *("file", "width", "height", "lesion_pixels", "lesion_fraction", "mean_probability", *OPINION_COLUMNS),
-    *(*MEASURES, "seconds"),
-    *("model_sha256", "photo_sha256", *(f"{kind}_sha256" for kind in ENDINGS)),
-    *("threshold", "options", "status", "error"),
+from lesionseg.inference.table import (
+    JOURNAL_HEAD,
+    TABLE,
+    Part,
+    Row,
+    foreign_file,
+    read_table,
+    table_path,
+    write_table,
 )
-"""Of ``predictions.csv``; ``file`` is relative to the source, ``mean_probability`` is taken inside the mask."""
+from lesionseg.inference.written import Written, log_path, log_table
+from lesionseg.io.writing import write_atomic
+from lesionseg.tables import safe_cell
 
-MAX_PARTS = 10_000
-"""Into how many parts a folder can be shared."""
-
-TABLE_HEAD = 200
-"""Bytes by which such a file is known."""
-
-Row = Mapping[str, str]
-"""Of ``COLUMNS``; those that are missing are empty."""
-
-_NAME = re.compile(r"predictions(\.part-\d+-of-\d+)?\.(csv|jsonl)")
-_FIRST_LINE = b'{"lesionseg": "predictions", "version": 1}\n'
-_FIRST_CELLS = ",".join(COLUMNS[:4]).encode()
-# Rows of the table that are text at a time: a thousand took eight megabytes.
-_CHUNK = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A share of a folder's photos, for one of several processes or machines.
-
-    Attributes:
-        number: from 1.
-        count: how many parts there are.
-
-    Raises:
-        ConfigError: there is no such part, or there are more than ``MAX_PARTS``.
-    """
-
-    number: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.count > MAX_PARTS:
-            raise ConfigError(f"there cannot be {self.count} parts", fix=f"use at most {MAX_PARTS:,}")
-        if not 1 <= self.number <= self.count:
-            raise ConfigError(
-                f"there is no part {self.number} of {self.count}", fix="number the parts from 1 to their number"
-            )
-
-    def __str__(self) -> str:
-        return f"part-{self.number}-of-{self.count}"
-
-
-def table_path(folder: Path, part: Part | None) -> Path:
-    """The table of a run, or of a part."""
-    return folder / (f"predictions.{part}.csv" if part else TABLE)
+__all__ = ["Journal", "changed_table", "is_journal", "journal_path"]
 
 
 def journal_path(folder: Path, part: Part | None) -> Path:
@@ -107,49 +39,48 @@ def journal_path(folder: Path, part: Part | None) -> Path:
     return table_path(folder, part).with_suffix(".jsonl")
 
 
-def is_table(folder: str, name: str) -> bool:
-    """Whether a file is a table or journal of this program, and its folder thus one of results."""
-    if not is_table_name(name):
+def is_journal(path: Path) -> bool:
+    """Whether a file is there, and is a journal of this program."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(JOURNAL_HEAD)) == JOURNAL_HEAD
+    except OSError:
         return False
-    with suppress(OSError), Path(folder, name).open("rb") as file:
-        return is_table_head(file.read(TABLE_HEAD))
-    return False
-
-
-def is_table_name(name: str) -> bool:
-    """Whether a file is called as tables and journals of this program are."""
-    return bool(_NAME.fullmatch(name))
-
-
-def is_table_head(head: bytes) -> bool:
-    """Whether a file begins as they do, by its first ``TABLE_HEAD`` bytes."""
-    return head.removeprefix(b"\xef\xbb\xbf").startswith((_FIRST_LINE, _FIRST_CELLS))
 
 
 class Journal:
     """What became of the photos of a run, or of a part.
 
-    An earlier run's journal is gone on with; where there is none, the earlier run's table is where it starts from.
+    An earlier run's journal is gone on with; where there is none, the earlier run's table is where it starts from, if
+    nobody has changed it.
 
     Args:
         folder: of the outputs; it exists.
         names: the photos, sorted.
         part: which share of a folder's photos these are.
+        written: what lesionseg wrote into the folder; by default, read from its logs.
+        overwrite: start without a journal or table that is of other origin or was changed.
 
     Raises:
         OutputError: a file cannot be read or written, or is not one of this program.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], part: Part | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        part: Part | None = None,
+        *,
+        written: Written | None = None,
+        overwrite: bool = False,
+    ) -> None:
         self.path, self.table = journal_path(folder, part), table_path(folder, part)
+        self._log = log_path(folder, part)
         self._names, self._lock = names, threading.Lock()
         self._places = array("q", [-1]) * len(names)
-        sources = [path for path in (self.table, folder / TABLE) if path.exists()]
         try:
-            for table in sources:
-                next(read_table(table), None)
-            if not self._has_begun():
-                rows = read_table(sources[0]) if sources else iter(())
+            if not self._has_begun(overwrite):
+                rows = _rows_before((self.table, folder / TABLE), written or Written.read(folder), overwrite)
                 write_atomic(self.path, self._first_lines(rows))
             self._append, self._read = self.path.open("r+b", buffering=0), self.path.open("rb")
         except OSError as error:
@@ -191,7 +122,7 @@ class Journal:
         Args:
             skipped: files that are left out, sorted.
         """
-        write_atomic(self.table, encode_rows(self._all(skipped)))
+        write_table(self.table, self._all(skipped), lambda digest: log_table(self._log, self.table, digest))
         self.close()
         self.path.unlink(missing_ok=True)
         return self.table
@@ -213,17 +144,14 @@ class Journal:
         self._read.seek(self._places[index])
         return _parse(self._read.readline())
 
-    def _has_begun(self) -> bool:
-        if not self.path.exists():
-            return False
-        with self.path.open("rb") as file:
-            first = file.readline()
-        if first != _FIRST_LINE:
-            raise _foreign(self.path, "journal")
-        return True
+    def _has_begun(self, overwrite: bool) -> bool:
+        begun = is_journal(self.path)
+        if not begun and not overwrite and self.path.exists():
+            raise foreign_file(self.path, "journal")
+        return begun
 
     def _first_lines(self, rows: Iterable[Row]) -> Iterator[bytes]:
-        yield _FIRST_LINE
+        yield JOURNAL_HEAD
         # Cells that a spreadsheet would misread differ from the names.
         odd = {cell: name for name in self._names if (cell := safe_cell(name)) != name}
         for row in rows:
@@ -244,12 +172,17 @@ class Journal:
         return place
 
 
-def encode_rows(rows: Iterable[Row]) -> Iterator[bytes]:
-    """The bytes of a table, piece by piece."""
-    yield encode_table(COLUMNS, ())
-    rows = iter(rows)
-    while chunk := list(islice(rows, _CHUNK)):
-        yield encode_table(COLUMNS, chunk, header=False)
+def _rows_before(tables: Iterable[Path], written: Written, overwrite: bool) -> Iterator[Row]:
+    """The rows of an earlier run, or of all parts; of tables that somebody has changed, none."""
+    for table in tables:
+        if not table.exists():
+            continue
+        if written.owns_table(table):
+            return read_table(table)
+        if not overwrite:
+            next(read_table(table), None)
+            raise changed_table(table)
+    return iter(())
 
 
 def _skipped(one: Skipped) -> Row:
@@ -265,19 +198,12 @@ def _parse(line: bytes) -> dict[str, str] | None:
     return row if isinstance(row, dict) and "file" in row and "status" in row else None
 
 
-def read_table(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a table, up to where it is torn."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
-        rows = csv.reader(file, strict=True)
-        if next(rows, list(COLUMNS)) != list(COLUMNS):
-            raise _foreign(path, "table")
-        for cells in rows:
-            if len(cells) == len(COLUMNS):
-                yield dict(zip(COLUMNS, cells, strict=True))
-
-
-def _foreign(path: Path, what: str) -> OutputError:
-    return OutputError(f"{path} is not a {what} of this program", fix="move it, or choose another output folder")
+def changed_table(path: Path) -> OutputError:
+    """What to raise for a table that lesionseg did not write as it is."""
+    return OutputError(
+        f"{path} was changed since lesionseg wrote it, and would be replaced",
+        fix="rename it or move it away, choose another --output, or pass --overwrite to replace it",
+    )
 
 
 def _unusable(error: OSError, path: Path) -> OutputError:

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from lesionseg.inference.journal import TABLE, Part, Row, encode_rows, journal_path, read_table, table_path
+from lesionseg.inference.journal import journal_path
 from lesionseg.inference.photos import Listing, place_of
+from lesionseg.inference.table import TABLE, Part, Row, read_table, table_path, write_table
+from lesionseg.inference.written import Written, log_path, log_table
 from lesionseg.io.locking import hold
-from lesionseg.io.writing import write_atomic
 from lesionseg.tables import safe_cell
 
 __all__ = ["claim", "merge"]
@@ -81,8 +82,9 @@ def merge(output: Path, part: Part, made: Row, photos: Listing, kinds: Collectio
     # Every row of every table is read for this, so only once all seem to be there.
     missing = missing or _stale(output, parts, photos, kinds)
     if not missing:
-        tables = [read_table(table_path(output, part)) for part in parts]
-        write_atomic(output / TABLE, encode_rows(heapq.merge(*tables, key=_order)))
+        tables = [read_table(table_path(output, one)) for one in parts]
+        log, whole = log_path(output, part), output / TABLE
+        write_table(whole, heapq.merge(*tables, key=_order), lambda digest: log_table(log, whole, digest))
     return missing
 
 
@@ -100,14 +102,16 @@ def _stale_mark(output: Path, part: Part) -> Path:
 
 
 def _stale(output: Path, parts: Sequence[Part], photos: Listing, kinds: Collection[str]) -> list[int]:
-    """The parts whose tables are of other photos than their share is by now, or of less than is written now."""
+    """The parts whose tables were changed, or are of other photos than their share is by now, or lack an output."""
+    written = Written.read(output)
     wanted = [0] * len(parts)
     for name in (*photos.names, *(one.name for one in photos.skipped)):
         wanted[place_of(name, len(parts))] += _mark(safe_cell(name))
     return [
         part.number
         for part, sum_ in zip(parts, wanted, strict=True)
-        if not _is_of(table_path(output, part), sum_, [f"{kind}_sha256" for kind in kinds])
+        if not written.owns_table(table_path(output, part))
+        or not _is_of(table_path(output, part), sum_, [f"{kind}_sha256" for kind in kinds])
     ]
 
 

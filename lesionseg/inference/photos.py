@@ -15,9 +15,9 @@ import numpy as np
 
 from lesionseg.data.files import IMAGE_SUFFIXES, is_companion
 from lesionseg.errors import DataError
-from lesionseg.inference.journal import Part, is_table
 from lesionseg.inference.kinds import Skipped, ending_of, read_head, reason_to_skip
 from lesionseg.inference.stages import OUTPUTS
+from lesionseg.inference.table import Part, is_table
 from lesionseg.io.ownership import RECORD
 
 __all__ = [

@@ -7,7 +7,6 @@ there are photos enough to pay for starting them, each has a process to do its p
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,12 @@ from pathlib import Path
 from lesionseg.data.files import read_bytes
 from lesionseg.errors import ConfigError, ImageError, OutputError
 from lesionseg.helper import Crew, count_cores
-from lesionseg.inference.job import Job, refuse_long_name
-from lesionseg.inference.journal import Journal, Row
-from lesionseg.inference.photos import output_stem
+from lesionseg.inference.job import Job, Outcome, refuse_long_name
+from lesionseg.inference.journal import Journal
+from lesionseg.inference.outputs import Outputs
 from lesionseg.inference.stages import overlapped
-from lesionseg.io.writing import make_folder, write_whole
+from lesionseg.inference.table import Row
+from lesionseg.io.writing import make_folder
 
 __all__ = ["MAX_WORKERS", "PHOTOS_PER_PROCESS", "Errand", "Pipeline", "require_workers", "scratch_folder"]
 
@@ -68,42 +68,26 @@ class Errand:
     Attributes:
         job: what is done with each photo.
         folder: of the photos.
-        output: where to.
-        scratch: for files that are being written.
+        outputs: where to.
     """
 
     job: Job
     folder: Path
-    output: Path
-    scratch: Path
+    outputs: Outputs
 
-    def __call__(self, name: str, before: Row | None) -> Row | None:
-        """The photo's row; None if what an earlier run wrote, and told in the row ``before``, is right.
+    def __call__(self, name: str, before: Row | None) -> Outcome:
+        """Do a photo, unless what an earlier run wrote, described by the row ``before``, still holds.
 
         Raises:
             OutputError: a file cannot be written.
             NonFiniteError: the model gives NaN.
         """
-        try:
-            return self._predict(name, before)
-        except ImageError as error:
-            return self.job.failed(name, error)
-
-    def _predict(self, name: str, before: Row | None) -> Row | None:
         path = self.folder / name
-        refuse_long_name(path)
-        data = read_bytes(path)
-        if before is not None and self.job.is_current(before, data, lambda ending: _digest(self._path(name, ending))):
-            return None
-
-        def write(ending: str, content: bytes) -> None:
-            write_whole(self._path(name, ending), content, self.scratch)
-
-        endings = self.job.endings(lambda ending: self._path(name, ending).exists())
-        return self.job.predict(name, str(path), data, endings, write)
-
-    def _path(self, name: str, ending: str) -> Path:
-        return self.output / f"{output_stem(name)}{ending}"
+        try:
+            refuse_long_name(path)
+            return self.job.run(name, str(path), read_bytes(path), before, self.outputs)
+        except ImageError as error:
+            return self.job.failed(name, error, self.outputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +106,8 @@ class Pipeline:
     journal: Journal
     workers: int | None = None
 
-    def run(self) -> Generator[str, None, None]:
-        """What became of each photo, in order: ``ok``, ``reused`` or ``failed``.
+    def run(self) -> Generator[Outcome, None, None]:
+        """What became of each photo, in order.
 
         When closed early, the photos under way are finished and recorded.
         """
@@ -131,12 +115,11 @@ class Pipeline:
         crew = Crew(self.errand, workers if self._pays(workers) else 0)
         pool = ThreadPoolExecutor(workers)
 
-        def one(index: int) -> str:
-            row = crew(self.names[index], self.journal[index])
-            if row is None:
-                return "reused"
-            self.journal.add(index, row)
-            return row["status"]
+        def one(index: int) -> Outcome:
+            outcome: Outcome = crew(self.names[index], self.journal[index])
+            if outcome.row is not None:
+                self.journal.add(index, outcome.row)
+            return outcome
 
         try:
             yield from overlapped(pool, one, range(len(self.names)), _AHEAD * workers)
@@ -147,11 +130,3 @@ class Pipeline:
     def _pays(self, workers: int) -> bool:
         movable = bool(getattr(self.errand.job.predictor, "moves", False))
         return movable and workers > 1 and len(self.names) >= PHOTOS_PER_PROCESS * workers
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

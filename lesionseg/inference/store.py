@@ -7,7 +7,7 @@ import os
 import posixpath
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lesionseg.data.containers import HEAD_BYTES
-from lesionseg.data.files import MAX_BYTES, is_companion, read_bytes
+from lesionseg.data.files import MAX_BYTES, as_path, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
-from lesionseg.inference.journal import TABLE_HEAD, is_table_head, is_table_name
 from lesionseg.inference.kinds import Skipped, reason_to_skip
+from lesionseg.inference.table import TABLE_HEAD, is_table_head, is_table_name
 from lesionseg.io.ownership import RECORD
 from lesionseg.io.writing import make_folder
 
@@ -53,20 +53,27 @@ class Store:
         Raises:
             DataError: the folder cannot be listed.
         """
-        listed = self.list_files()
-        results = {folder for name in listed if (folder := posixpath.dirname(name)) and self._is_table(name)}
-        results |= {posixpath.relpath(leave_out, self.base)} if leave_out else set()
-        seen = [name for name in listed if not any(_is_odd(folder, results) for folder in _folders_of(name))]
+        seen = self._outside_results(
+            self.list_files(), {posixpath.relpath(leave_out, self.base)} if leave_out else set()
+        )
         # A file that only its bytes tell takes a round trip.
         with ThreadPoolExecutor(_READERS) as pool:
-            reasons = list(
-                pool.map(lambda name: reason_to_skip(posixpath.basename(name), lambda: self._head(name)), seen)
-            )
-        found = list(zip(seen, reasons, strict=True))
-        return [name for name, reason in found if not reason], [Skipped(*one) for one in found if one[1]]
+            found = [Skipped(*one) for one in zip(seen, pool.map(self._reason_to_skip, seen), strict=True)]
+        return [one.name for one in found if not one.reason], [one for one in found if one.reason]
 
-    def list_files(self) -> dict[str, float]:
-        """Return the names of all files below the folder, sorted, and when each was last changed, in seconds.
+    def _outside_results(self, names: Sequence[str], results: set[str]) -> list[str]:
+        """The files that are neither in a hidden folder nor in one of results, of this run or of an earlier one."""
+        results = results | {folder for name in names if (folder := posixpath.dirname(name)) and self._is_table(name)}
+        return [name for name in names if not any(_is_odd(folder, results) for folder in _folders_of(name))]
+
+    def _reason_to_skip(self, name: str) -> str:
+        return reason_to_skip(posixpath.basename(name), lambda: self._head(name))
+
+    def list_files(self, *, missing: bool = False) -> list[str]:
+        """Return the names of all files below the folder, sorted.
+
+        Args:
+            missing: the folder need not exist.
 
         Raises:
             DataError: the folder cannot be listed.
@@ -74,15 +81,11 @@ class Store:
         from pyarrow.fs import FileSelector, FileType
 
         try:
-            found = self.files.get_file_info(FileSelector(self.base, recursive=True))
+            found = self.files.get_file_info(FileSelector(self.base, recursive=True, allow_not_found=missing))
         except OSError as error:
             raise DataError(f"{self.uri} cannot be listed: {error}", fix="check the address and the access") from error
-        times = {
-            posixpath.relpath(info.path, self.base): (info.mtime_ns or 0) / 1e9
-            for info in found
-            if info.type == FileType.File and info.base_name != RECORD
-        }
-        return dict(sorted(times.items()))
+        files = (info.path for info in found if info.type == FileType.File and info.base_name != RECORD)
+        return sorted(posixpath.relpath(path, self.base) for path in files)
 
     def _head(self, name: str) -> bytes | None:
         with suppress(OSError), self.files.open_input_file(f"{self.base}/{name}") as file:
@@ -212,7 +215,7 @@ def open_store(place: str | Path) -> Store:
     Raises:
         ConfigError: there is no such kind of address here, or its package is not installed.
     """
-    text = str(place)
+    text = str(as_path(place)) if "://" not in str(place) else str(place)
     if "://" not in text:
         return Store(text, str(Path(text).resolve()))
     try:

@@ -2,7 +2,8 @@
 
 Every folder that a command writes to holds ``.lesionseg-outputs.jsonl``, a line for each file written there with its
 SHA-256. A file whose bytes match a line of its name is lesionseg's own and may be replaced; any other file is the
-user's and is replaced only with ``--overwrite``. Masks of ``predict`` are recorded in its journal and table instead.
+user's and is replaced only with ``--overwrite``. Outputs of ``predict`` have a log
+of their own, ``lesionseg.inference.written``.
 """
 
 from __future__ import annotations
