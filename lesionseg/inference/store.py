@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lesionseg.data.containers import HEAD_BYTES
-from lesionseg.data.files import MAX_BYTES, as_path, is_companion, read_bytes
+from lesionseg.data.files import MAX_BYTES, is_companion, read_bytes
 from lesionseg.errors import ConfigError, DataError, ImageError, OutputError
 from lesionseg.inference.kinds import Skipped, reason_to_skip
 from lesionseg.inference.table import TABLE_HEAD, is_table_head, is_table_name
 from lesionseg.io.ownership import RECORD
+from lesionseg.io.paths import as_path
 from lesionseg.io.writing import make_folder
 
 __all__ = ["Store", "open_store"]
