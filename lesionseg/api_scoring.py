@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.api_parts import Progress, Warn, as_paths, counting, ignore
 from lesionseg.io.paths import AnyPath, as_path
-from lesionseg.shipped_models import SCORES_OF, find_bundle, find_model, is_bundle, is_run
+from lesionseg.shipped_models import find_model, is_run
 
 if TYPE_CHECKING:
     from lesionseg.data.labels import Labels
     from lesionseg.data.manifest import Manifest
     from lesionseg.evaluation.report import ReportFiles
     from lesionseg.evaluation.runs import RunResult
-    from lesionseg.inference.predictor import Predictor
+    from lesionseg.inference.homes import Home
     from lesionseg.records import Case
 
 __all__ = ["compare", "evaluate", "evaluate_predictions"]
@@ -33,6 +33,7 @@ def evaluate(
     scores_in: AnyPath = "runs",
     progress: Progress = None,
     warn: Warn = ignore,
+    overwrite: bool = False,
 ) -> RunResult:
     """Scores a run on a split, at each mask's own size; scores of the same weights and manifest are used again.
 
@@ -41,8 +42,8 @@ def evaluate(
     Photos that the run was trained or validated with are refused, unless the split is called train or val.
 
     Args:
-        run: a run folder; an exported ``.onnx`` or ``.xml`` file, whose scores go into a folder beside it, called as
-            the file without its suffix; or a model that ships or a bundle, whose scores go into ``runs/NAME``.
+        run: a run folder; an exported ``.onnx`` or ``.xml`` file, whose scores go into the folder ``<file>-scores``
+            beside it; or a model that ships or a bundle, whose scores go into ``runs/NAME``.
         manifest: by default the one that the run was trained with.
         root: folder that the manifest's relative paths start from.
         split: which cases.
@@ -50,15 +51,18 @@ def evaluate(
         scores_in: the folder for the scores of models that ship.
         progress: True shows it; a function is called with (done, total).
         warn: told where the training photos are not there to compare with.
+        overwrite: replace files that lesionseg did not write, or that were changed since; never an input.
 
     Raises:
+        OutputError: listing every file in the way of the scores.
         ConfigError: a manifest, a root or the model's size is asked for of another tool's predictions.
         DataError: listing every photo that has the very pixels of a training photo.
         LesionsegError: as the run and the data give cause.
     """
     asked: dict[str, Any] = {"manifest": manifest, "root": root, "at_model_size": at_model_size}
     _refuse_for_outside(as_path(run), [name for name, value in asked.items() if value])
-    return _scored(run, split=split, scores_in=scores_in, progress=progress, warn=warn, **asked)
+    more: dict[str, Any] = {"scores_in": scores_in, "progress": progress, "warn": warn, "overwrite": overwrite}
+    return _scored(run, split=split, **asked, **more)
 
 
 def _refuse_for_outside(run: Path, asked: Sequence[str]) -> None:
@@ -86,6 +90,7 @@ def _scored(
     scores_in: AnyPath,
     progress: Progress,
     warn: Warn,
+    overwrite: bool,
 ) -> RunResult:
     """Return a run with its scores, as ``evaluate`` does; of another tool's predictions, the scores that exist."""
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
@@ -93,34 +98,41 @@ def _scored(
     model = find_model(run)
     if is_run(model) and not is_trained(load_info(model)):
         return load_run(model, split)
+    from lesionseg.inference.homes import begun, find_home
     from lesionseg.inference.predictor import load_predictor
-    from lesionseg.inference.scoring import AT_MODEL_SIZE, score_run
+    from lesionseg.inference.scoring import AT_MODEL_SIZE, check_evaluation, score_run
     from lesionseg.training.places import weights_digest
 
     name = split + AT_MODEL_SIZE * at_model_size
     # Loading the weights, and torch for them, takes longer than reading the scores.
     known = weights_digest(model) if is_run(model) else ""
-    data = _manifest_of(model, manifest, root) if known else None
+    data = _manifest_of(load_info(model), manifest, root) if known else None
     if data and _is_scored(model, name, known, data.sha256, data.split(split)):
         return load_run(model, name)
+    if data:
+        # Before torch, which takes seconds to load.
+        check_evaluation(model / "evaluation" / name, data.split(split), overwrite=overwrite)
     predictor = load_predictor(model)
-    home = _home(as_path(run), model, predictor, as_path(scores_in))
+    home = find_home(model, predictor, as_path(run), as_path(scores_in))
+    place = home.folder / "evaluation" / name
     # A run has been looked at above.
     looked = data is not None
-    data = data or _manifest_of(home, manifest, root)
+    data = data or _manifest_of(home.info, manifest, root)
     cases = data.split(split)
-    if looked or not _is_scored(home, name, predictor.sha256, data.sha256, cases):
+    if looked or not _is_scored(home.folder, name, predictor.sha256, data.sha256, cases):
+        home.check(inputs=[model], overwrite=overwrite)
+        check_evaluation(place, cases, inputs=[model], overwrite=overwrite)
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
-        with counting(progress, f"{home.name}: scoring") as counted:
+        with begun(home), counting(progress, f"{home.name}: scoring") as counted:
             with_classes = _has_classes(predictor.labels, cases)
             if with_classes:
                 from lesionseg.inference.class_scoring import score_classes
 
                 # First: what is scored counts as scored once the summary below is written.
-                score_classes(predictor, cases, home / "evaluation" / name, progress=counted)
+                score_classes(predictor, cases, place, progress=counted)
             score_run(
-                home,
+                home.folder,
                 cases,
                 split=split,
                 manifest_sha256=data.sha256,
@@ -129,7 +141,7 @@ def _scored(
                 with_classes=with_classes,
                 progress=counted,
             )
-    return load_run(home, name)
+    return load_run(home.folder, name)
 
 
 def _has_classes(labels: Labels, cases: Sequence[Case]) -> bool:
@@ -138,33 +150,6 @@ def _has_classes(labels: Labels, cases: Sequence[Case]) -> bool:
         return len(labels.names) > 1
     first = next((case.mask for case in cases if case.mask), None)
     return first is None or not labels.read_lesion(first)[1]
-
-
-def _home(asked: Path, model: Path, predictor: Predictor, runs: Path) -> Path:
-    """The run folder that the scores go to."""
-    if is_run(model):
-        return model
-    from lesionseg.inference.exported import unpack_run
-    from lesionseg.inference.predictor import ExportedPredictor
-
-    assert isinstance(predictor, ExportedPredictor)  # noqa: S101 - no other predictor comes from these
-    if not is_bundle(model):
-        return unpack_run(predictor.info, model.with_suffix(""))
-    # Asked for by its scores, they are renewed where they lie.
-    home = asked if is_run(asked) else runs / predictor.name
-    _require_no_training(home)
-    ships = find_bundle(predictor.name) == model
-    return unpack_run(predictor.info, home, predictor.name if ships else str(model.absolute()))
-
-
-def _require_no_training(home: Path) -> None:
-    from lesionseg.errors import OutputError
-    from lesionseg.evaluation.runs import load_info
-
-    if (home / "run.json").is_file() and SCORES_OF not in load_info(home):
-        raise OutputError(
-            f"{home} is a run of its own, not the place of a shipped model's scores", fix="pass --runs DIR"
-        )
 
 
 def evaluate_predictions(
@@ -179,6 +164,7 @@ def evaluate_predictions(
     probabilities: bool = False,
     progress: Progress = None,
     warn: Warn = ignore,
+    overwrite: bool = False,
 ) -> RunResult:
     """Scores masks that any tool has written, at each true mask's own size, into a folder that reports read as a run.
 
@@ -191,15 +177,23 @@ def evaluate_predictions(
         probabilities: the files are 8-bit grey probability maps and not masks.
         progress: True shows it; a function is called with (done, total).
         warn: told of files that belong to no case.
+        overwrite: replace files that lesionseg did not write, or that were changed since; never an input.
 
     Raises:
+        OutputError: the folder holds something else, or listing every file in the way of the scores.
+        RunError: the folder's name cannot be a run's.
         ConfigError: neither masks nor a manifest are given, or both.
         DataError: listing every case without prediction and every one that cannot be scored.
     """
     from lesionseg.evaluation.runs import load_run
+    from lesionseg.inference.homes import outside_home
     from lesionseg.inference.outside import match_predictions, score_predictions
+    from lesionseg.io.names import require_run_name
 
     folder, found = as_path(run), as_path(predictions)
+    require_run_name(folder.name)
+    # Before the masks are read.
+    outside_home(folder, {})
     sources = as_paths(predictions=found, manifest=manifest, root=root, masks=masks, images=images)
     # Absolute, as a report may be made in another folder; the name of a shipped manifest stays a name.
     told = {
@@ -217,6 +211,7 @@ def evaluate_predictions(
             manifest_sha256=sha256,
             probabilities=probabilities,
             sources=told,
+            overwrite=overwrite,
             progress=counted,
             warn=warn,
         )
@@ -241,14 +236,13 @@ def _cases_outside(sources: Mapping[str, str | None], split: str, warn: Warn) ->
     return cases_of_masks(Path(str(masks)), split, warn), ""
 
 
-def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -> None:
+def _refuse_training_photos(home: Home, data: Manifest, split: str, warn: Warn) -> None:
     from lesionseg.data.leaks import refuse_shared
     from lesionseg.errors import LesionsegError
-    from lesionseg.evaluation.runs import load_info
 
-    known = load_info(run)["manifest"]["sha256"]
+    run, known = home.folder, home.info["manifest"]["sha256"]
     try:
-        trained = data if data.sha256 == known else _manifest_of(run, None, None)
+        trained = data if data.sha256 == known else _manifest_of(home.info, None, None)
     except LesionsegError as error:
         warn(f"{run}: {split} was not searched for training photos, as these were not found: {error.message}")
         return
@@ -260,12 +254,11 @@ def _refuse_training_photos(run: Path, data: Manifest, split: str, warn: Warn) -
     )
 
 
-def _manifest_of(run: Path, manifest: str | Path | None, root: str | Path | None) -> Manifest:
+def _manifest_of(info: Mapping[str, Any], manifest: str | Path | None, root: str | Path | None) -> Manifest:
     from lesionseg.data.manifest import read_manifest
-    from lesionseg.evaluation.runs import load_info
 
     if manifest is None:
-        settings = load_info(run)["config"]["data"]
+        settings = info["config"]["data"]
         manifest, root = settings["manifest"], root or settings["root"]
     return read_manifest(manifest, root)
 
@@ -303,6 +296,7 @@ def compare(
     formats: str | Sequence[str] = ("html",),
     progress: Progress = None,
     warn: Warn = ignore,
+    overwrite: bool = False,
 ) -> tuple[list[RunResult], ReportFiles]:
     """Scores runs where needed and writes one report of them all.
 
@@ -313,8 +307,10 @@ def compare(
         formats: any of ``html``, ``md``, ``latex`` and ``csv``; the CSVs are always written.
         progress: True shows it; a function is called with (done, total) while a run is scored.
         warn: as in ``evaluate``.
+        overwrite: replace files that lesionseg did not write, or that were changed since; never an input.
 
     Raises:
+        OutputError: listing every file in the way of the report.
         ConfigError: there is no such format.
         ComparisonError: the runs were scored on different cases.
         LesionsegError: as the runs and the data give cause.
@@ -322,21 +318,30 @@ def compare(
     Returns:
         the runs with their scores, and the files of the report.
     """
+    from lesionseg.data.manifest import manifest_inputs
     from lesionseg.evaluation.drawing import load_matplotlib
-    from lesionseg.evaluation.report import check_formats, write_report
+    from lesionseg.evaluation.report import check_formats, report_outputs, write_report
+    from lesionseg.io.ownership import check_outputs
 
     # A single name is a sequence too, of letters.
     wanted = (formats,) if isinstance(formats, str) else formats
     # Before what takes minutes.
     check_formats(wanted)
     load_matplotlib()
+    named = [runs] if isinstance(runs, str | Path) else list(runs)
+    folder = as_path(output)
+    written = report_outputs(folder, wanted)
+    check_outputs(written, inputs=_files_below(map(as_path, named)), overwrite=overwrite)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
-    more["scores_in"] = scores_in
-    results = [
-        _scored(run, **more, progress=progress, warn=warn) for run in ([runs] if isinstance(runs, str | Path) else runs)
-    ]
+    more |= {"scores_in": scores_in, "progress": progress, "warn": warn, "overwrite": overwrite}
+    results = [_scored(run, **more) for run in named]
     cases = _pictured_cases(results, manifest, root, split)
-    return results, write_report(results, {case.case_id: case for case in cases}, as_path(output), formats=wanted)
+    photos = [file for case in cases for file in (case.image, case.mask) if file is not None]
+    read = [*photos, *_files_below(result.folder for result in results)]
+    read += manifest_inputs(manifest, ()) if manifest is not None else []
+    # Once more: only now is it known which photos and scores are read.
+    check_outputs(written, inputs=read, overwrite=overwrite)
+    return results, write_report(results, {case.case_id: case for case in cases}, folder, formats=wanted)
 
 
 def _pictured_cases(
@@ -345,8 +350,13 @@ def _pictured_cases(
     """The scored cases with their photos, from whichever run knows them; none where all were scored without photos."""
     for result in results:
         if result.trained:
-            return _manifest_of(result.folder, manifest, root).split(split)
+            return _manifest_of(result.info, manifest, root).split(split)
     for result in results:
         if result.info.get("manifest") or result.info.get("images"):
             return _cases_outside(result.info, split, ignore)[0]
     return ()
+
+
+def _files_below(runs: Iterable[Path]) -> list[Path]:
+    """The files of runs that a report reads: themselves, or what is in their folders and those of their evaluations."""
+    return [file for run in runs for file in (run, *run.glob("*.*"), *run.glob("evaluation/*/*.*"))]

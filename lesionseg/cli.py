@@ -19,6 +19,7 @@ from lesionseg.cli_parts import (
     MODEL_HELP,
     PARTIAL,
     ManifestOption,
+    Overwrite,
     Root,
     err,
     example,
@@ -30,7 +31,7 @@ from lesionseg.cli_parts import (
 from lesionseg.cli_predict import EXAMPLES, predict
 from lesionseg.cli_process import run
 from lesionseg.errors import ConfigError, LesionsegError
-from lesionseg.io.names import require_run_name
+from lesionseg.io.names import joined_name, name_of, require_run_name
 from lesionseg.streams import make_output_optional
 from lesionseg.tables import one_line
 
@@ -183,14 +184,17 @@ def evaluate(
     ] = False,
     name: Annotated[str | None, typer.Option(help="What these predictions are called in reports.")] = None,
     runs: Runs = Path("runs"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a run or another tool's masks, at each mask's own size, into RUN/evaluation/SPLIT."""
     from lesionseg import api, console
     from lesionseg.evaluation.report import render_terminal
 
+    if name is not None:
+        require_run_name(name)
     _require_one_source(model, predictions)
-    run = Path(model) if model else runs / (name or Path(predictions or ".").resolve().name)
-    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split}
+    run = Path(model) if model else runs / (name or name_of(predictions or Path()))
+    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "overwrite": overwrite}
     with telling("") as warn, console.counter(out, f"{run.name}: scoring") as progress:
         more |= {"progress": progress, "warn": warn}
         if predictions:
@@ -230,14 +234,16 @@ def report(
         list[str] | None,
         typer.Option("--format", callback=names, help="html (default), md, latex or csv; with commas, or repeated."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare runs on the same cases: one self-contained HTML, CSVs and PNGs. Scores runs first where needed."""
     from lesionseg import api, console
     from lesionseg.evaluation.report import render_terminal
 
     compared = [name.strip() for name in compare.split(",") if name.strip()]
-    folder = output or runs / ("report-" + "-".join(compared))
+    folder = output or runs / joined_name("report", compared)
     more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "at_model_size": at_model_size}
+    more["overwrite"] = overwrite
     models = [runs / name if (runs / name).exists() else name for name in compared]
     with telling("") as warn, console.counter(out, "scoring") as progress:
         more |= {"progress": progress, "warn": warn, "scores_in": runs, "formats": formats or ("html",)}

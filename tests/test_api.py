@@ -121,7 +121,7 @@ def copied(tiny, tmp_path: Path) -> Path:
         (photos / split).mkdir(parents=True)
         (masks / split).mkdir(parents=True)
     for folder, target in ((tiny.folders.test_images, photos), (tiny.folders.test_masks, masks)):
-        for path in folder.iterdir():
+        for path in folder.glob("S*"):
             (target / "test" / path.name).write_bytes(path.read_bytes())
     Image.fromarray(read_image(source)).save(photos / "test" / "new.png")
     mask = next(tiny.folders.train_masks.glob("SYNTH_0000003*"))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from lesionseg import api, cli
 from lesionseg.data.images import read_mask
-from lesionseg.errors import ConfigError, NonFiniteError, RunError, ShapeError
+from lesionseg.errors import ConfigError, DataError, NonFiniteError, OutputError, RunError, ShapeError
 from lesionseg.export.benchmark import COLUMNS
 from lesionseg.inference.onnx_predictor import load_onnx
 
@@ -72,12 +72,12 @@ def test_scores_are_those_of_torch_and_stay_beside_the_file(run, file, tiny, tmp
     manifest, root = tiny.manifest, tiny.folders.train_images.parent
     ours = api.evaluate(file, manifest=manifest, root=root)
     theirs = api.evaluate(run, manifest=manifest, root=root)
-    assert ours.folder == file.with_suffix("")
-    assert ours.name == "small"
+    assert ours.folder == file.with_name(f"{file.name}-scores")
+    assert ours.name == "small.onnx"
     np.testing.assert_allclose(ours.per_image["dice"], theirs.per_image["dice"], atol=2e-3)
     scored = (ours.folder / "evaluation/test/summary.json").stat().st_mtime_ns
     results, files = api.compare([run, file], tmp_path / "report", manifest=manifest, root=root)
-    assert [result.name for result in results] == ["one", "small"]
+    assert [result.name for result in results] == ["one", "small.onnx"]
     assert files.html.is_file()
     assert (ours.folder / "evaluation/test/summary.json").stat().st_mtime_ns == scored, "used again"
 
@@ -158,3 +158,31 @@ def test_a_benchmark_without_photos_only_times(file, tmp_path):
     assert row["dice"] == ""
     with pytest.raises(ConfigError, match="nothing to measure"):
         api.benchmark([], tmp_path)
+
+
+def test_scores_of_a_file_never_go_into_the_run_beside_it(run, file, tiny, tmp_path):
+    manifest, root = tiny.manifest, tiny.folders.train_images.parent
+    (tmp_path / "one").mkdir()
+    for name in ("run.json", "history.csv"):
+        (tmp_path / "one" / name).write_bytes((run / name).read_bytes())
+    (tmp_path / "one.onnx").write_bytes(file.read_bytes())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    scores = api.evaluate(tmp_path / "one.onnx", manifest=manifest, root=root)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == before
+    assert (scores.name, scores.folder) == ("one.onnx", tmp_path / "one.onnx-scores")
+    # The folder of the scores stands for the file.
+    assert api.evaluate(scores.folder, manifest=manifest, root=root).folder == scores.folder
+    (tmp_path / "two.onnx").write_bytes(file.read_bytes())
+    (tmp_path / "two.onnx-scores").mkdir()
+    (tmp_path / "two.onnx-scores" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        api.evaluate(tmp_path / "two.onnx", manifest=manifest, root=root)
+    assert [path.name for path in (tmp_path / "two.onnx-scores").iterdir()] == ["thesis.txt"]
+
+
+def test_a_refused_evaluation_of_a_file_leaves_nothing(file, tiny, tmp_path, monkeypatch):
+    (tmp_path / "one.onnx").write_bytes(file.read_bytes())
+    monkeypatch.setattr("lesionseg.inference.scoring._score", lambda *_: ([], ["a: odd"]))
+    with pytest.raises(DataError, match="can be scored"):
+        api.evaluate(tmp_path / "one.onnx", manifest=tiny.manifest, root=tiny.folders.train_images.parent)
+    assert not (tmp_path / "one.onnx-scores").exists()

@@ -97,7 +97,7 @@ def test_predict_evaluate_and_benchmark_take_it(exported, file, tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*_segmentation.png"))) == 4
     ours = api.evaluate(file, manifest=manifest, root=root)
-    assert ours.folder == file.with_suffix("")
+    assert ours.folder == file.with_name(f"{file.name}-scores")
     theirs = api.evaluate(run, manifest=manifest, root=root)
     np.testing.assert_allclose(ours.per_image["dice"], theirs.per_image["dice"], atol=2e-3)
     api.benchmark([run, onnx, file], tmp_path, rounds=1)

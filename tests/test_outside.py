@@ -153,7 +153,7 @@ def test_masks_whose_axes_are_not_said_are_told(tiny, tool: Path, tmp_path: Path
 
 
 def test_every_missing_prediction_is_listed(tiny, tool: Path, tmp_path: Path) -> None:
-    gone = sorted(tool.iterdir())[1:3]
+    gone = sorted(tool.glob("*.png"))[1:3]
     for path in gone:
         path.unlink()
     with pytest.raises(PairingError, match="lacks a prediction for 2 of 4 cases") as caught:
@@ -167,7 +167,7 @@ def test_extra_doubled_and_misfit_predictions(tiny, tool: Path, tmp_path: Path) 
     told: list[str] = []
     api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks, warn=told.append)
     assert told == ["1 predictions belong to no case: other"]
-    first = min(tool.iterdir())
+    first = min(tool.glob("*.png"))
     first.write_bytes(encode_mask_png(np.ones((4, 4), bool)))
     with pytest.raises(DataError) as refused:
         api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks)
@@ -216,7 +216,7 @@ def test_an_evaluation_of_an_earlier_version_is_read_and_made_anew(run: Path) ->
 
 
 def test_low_probabilities_are_below_the_threshold(tiny, tool: Path, tmp_path: Path) -> None:
-    for path in tool.iterdir():
+    for path in tool.glob("*.png"):
         path.write_bytes(encode_probability_png(np.full((72, 96), 0.3, np.float32)))
     result = api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks, probabilities=True)
     assert (result.per_image["dice"] == 0).all()

@@ -110,7 +110,7 @@ def test_files(two):
     for path in files.figures:
         with Image.open(path) as image:
             assert image.format == "PNG"
-    assert {p.name for p in files.html.parent.iterdir()} == {
+    assert {p.name for p in files.html.parent.glob("[!.]*")} == {
         p.name for p in (files.html, *files.tables, *files.figures)
     }
 
@@ -293,7 +293,7 @@ def test_no_file_of_an_earlier_report_stays(make, cases, tmp_path):
     (tmp_path / "report" / "notes.txt").write_text("mine")
     files = write_report([make("c")], cases, tmp_path / "report")
     made = {path.name for path in (*files.documents, *files.tables, *files.figures)}
-    assert {path.name for path in (tmp_path / "report").iterdir()} == made | {"notes.txt"}
+    assert {path.name for path in (tmp_path / "report").glob("[!.]*")} == made | {"notes.txt"}
     assert "paired_dice.png" not in made
 
 

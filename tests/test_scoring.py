@@ -44,7 +44,7 @@ def make_case(folder, case_id, red, truth, **fields):
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("[!.]*"))
 
 
 def columns_from(start, stop, height=8, width=8):

@@ -20,25 +20,25 @@ from lesionseg.evaluation.runs import RunResult, epoch_table, per_image_table, s
 from lesionseg.evaluation.statistics import DRAWS, Comparison
 from lesionseg.evaluation.subgroups import FEW, largest_differences, subgroup_table
 from lesionseg.evaluation.terminal import render_terminal
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import remove_own, write_output
 from lesionseg.records import Case
 from lesionseg.tables import encode_table
 
-__all__ = ["FORMATS", "ReportFiles", "check_formats", "render_terminal", "write_report"]
+__all__ = ["FORMATS", "ReportFiles", "check_formats", "render_terminal", "report_outputs", "write_report"]
 
 FORMATS = {"html": "report.html", "md": "report.md", "latex": "report.tex", "csv": ""}
 """Format -> the document's name; of ``csv`` there are only the tables, which every report has."""
 
 # All that a report may have.
-_FILES = frozenset(
-    {
-        *(name for name in FORMATS.values() if name),
-        *("final_table.csv", "epochs.csv", "per_image.csv", "paired.csv", "subgroups.csv", "largest_differences.csv"),
-        *("calibration.csv", "thresholds.csv"),
-        *("loss.png", "dice_iou.png", "paired_dice.png", "violin.png", "calibration.png", "subgroups.png"),
-        *(f"samples_{kind}.png" for kind in ("best", "median", "worst")),
-    }
+_TABLES = (
+    *("final_table.csv", "epochs.csv", "per_image.csv", "paired.csv", "subgroups.csv", "largest_differences.csv"),
+    *("calibration.csv", "thresholds.csv"),
 )
+_FIGURES = (
+    *("loss.png", "dice_iou.png", "paired_dice.png", "violin.png", "calibration.png", "subgroups.png"),
+    *(f"samples_{kind}.png" for kind in ("best", "median", "worst")),
+)
+_FILES = frozenset({*filter(None, FORMATS.values()), *_TABLES, *_FIGURES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ def write_report(
     results: Sequence[RunResult], cases: Mapping[str, Case], output: Path, *, formats: Sequence[str] = ("html",)
 ) -> ReportFiles:
     """Writes the report, its tables and its figures into a folder; those of an earlier report are replaced.
+
+    ``check_outputs`` of ``report_outputs`` comes first.
 
     Args:
         results: one or more runs that were scored on the same cases.
@@ -94,12 +96,12 @@ def write_report(
         documents["report.tex"] = render_latex(answer, sections)
     _remove_earlier(output, {*documents, *tables, *(figure.file for figure in figures)})
     for name, frame in tables.items():
-        write_atomic(output / name, _csv(frame))
+        write_output(output / name, _csv(frame))
     for figure in figures:
-        write_atomic(output / figure.file, figure.png)
+        write_output(output / figure.file, figure.png)
     # Last, so that no report is newer than the files it was made of.
     for name, text in documents.items():
-        write_atomic(output / name, text.encode())
+        write_output(output / name, text.encode())
     return ReportFiles(
         html=output / "report.html" if "report.html" in documents else None,
         documents=tuple(output / name for name in documents),
@@ -108,10 +110,16 @@ def write_report(
     )
 
 
+def report_outputs(output: Path, formats: Sequence[str]) -> list[Path]:
+    """Return every file that ``write_report`` may write."""
+    documents = [FORMATS[name] for name in dict.fromkeys(formats) if FORMATS[name]]
+    return [output / name for name in (*documents, *_TABLES, *(_FIGURES if documents else ()))]
+
+
 def _remove_earlier(output: Path, kept: set[str]) -> None:
     """What only an earlier report has: beside this one, nothing would tell that it is of other runs."""
     for name in _FILES - kept:
-        (output / name).unlink(missing_ok=True)
+        remove_own(output / name)
 
 
 def check_formats(formats: Sequence[str]) -> None:

@@ -17,11 +17,14 @@ from lesionseg.evaluation.columns import CALIBRATION, FURTHER, PER_IMAGE, SCORES
 from lesionseg.evaluation.metrics import EMPTY_MASK_POLICY, confusion, score_row, soft_dice, soft_iou
 from lesionseg.evaluation.surface import outline_row
 from lesionseg.evaluation.traits import Traits
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import write_output
 from lesionseg.records import BoolMask, Case, Prediction
 from lesionseg.tables import encode_table
 
-__all__ = ["Row", "Scored", "masks_digest", "score_case", "write_evaluation"]
+__all__ = ["EVALUATION_FILES", "Row", "Scored", "masks_digest", "score_case", "write_evaluation"]
+
+EVALUATION_FILES = ("per_image.csv", "calibration.csv", "thresholds.csv", "summary.json")
+"""What every evaluation may have beside its probability maps."""
 
 Row = dict[str, float | str]
 
@@ -88,18 +91,18 @@ def write_evaluation(
         OutputError: the folder cannot be written to.
     """
     rows = [one.row for one in scored]
-    write_atomic(place / "per_image.csv", encode_table([*PER_IMAGE, *sorted(labels), *FURTHER], rows))
+    write_output(place / "per_image.csv", encode_table([*PER_IMAGE, *sorted(labels), *FURTHER], rows))
     means = {name: fmean(float(row[name]) for row in rows) for name in (*SCORES, *SURFACE)}
     if probabilities:
         tally = Tally()
         for one in scored:
             tally.add(one.levels)
-        write_atomic(place / "calibration.csv", encode_table(CALIBRATION, tally.calibration()))
-        write_atomic(place / "thresholds.csv", encode_table(THRESHOLD_CURVE, tally.thresholds()))
+        write_output(place / "calibration.csv", encode_table(CALIBRATION, tally.calibration()))
+        write_output(place / "thresholds.csv", encode_table(THRESHOLD_CURVE, tally.thresholds()))
         means |= {"ece": fmean(float(row["ece"]) for row in rows), "ece_of_all": tally.calibration_error()}
     else:
         for name in ("calibration.csv", "thresholds.csv"):
             (place / name).unlink(missing_ok=True)
     summary = {**facts, "n": len(rows), "masks_sha256": masks_digest(scored), "probabilities": probabilities}
     summary |= {"means": means, "empty_mask_policy": EMPTY_MASK_POLICY}
-    write_atomic(place / "summary.json", json.dumps(summary, indent=1).encode())
+    write_output(place / "summary.json", json.dumps(summary, indent=1).encode())

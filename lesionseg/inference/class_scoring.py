@@ -12,7 +12,7 @@ import numpy as np
 from lesionseg.data.loader import decode_pairs
 from lesionseg.evaluation.class_metrics import class_confusion, class_ious, mean_iou, pixel_accuracy
 from lesionseg.inference.predictor import Predictor
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import write_output
 from lesionseg.records import Case
 from lesionseg.tables import encode_table
 
@@ -50,7 +50,7 @@ def score_classes(
         rows.append({"case_id": case.case_id, **_measures(counts, names)})
         if progress:
             progress(index + 1, len(cases))
-    write_atomic(place / "per_image_classes.csv", encode_table(list(rows[0]), rows))
+    write_output(place / "per_image_classes.csv", encode_table(list(rows[0]), rows))
     summary = {
         "names": list(names),
         "n": len(cases),
@@ -63,7 +63,7 @@ def score_classes(
         "size": [predictor.height, predictor.width],
         "model_sha256": predictor.sha256,
     }
-    write_atomic(place / "classes.json", json.dumps(summary, indent=1).encode())
+    write_output(place / "classes.json", json.dumps(summary, indent=1).encode())
     return summary
 
 

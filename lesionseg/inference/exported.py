@@ -16,7 +16,7 @@ from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD
 from lesionseg.shipped_models import SCORES_OF
 
-__all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "unpack_run"]
+__all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "run_files", "unpack_run"]
 
 INPUT = "photos"
 """The graph's input: ``uint8 N H W 3``, RGB."""
@@ -120,24 +120,30 @@ class ExportInfo:
             raise RunError(f"{path}: what it says of itself is damaged ({error})", fix="export it again") from error
 
 
-def unpack_run(info: ExportInfo, folder: Path, bundle: str | None = None) -> Path:
-    """A run folder for the scores of an exported file or of a bundle.
+def run_files(info: ExportInfo, name: str, scores_of: str | None = None) -> dict[str, bytes]:
+    """Return what a run folder for the scores of an exported file or of a bundle holds: file name -> bytes.
 
     Args:
-        info: what the file says of itself.
-        folder: to write.
-        bundle: the name or path of the bundle that the file is of.
+        info: the file's description of itself.
+        name: what the scores are called in reports.
+        scores_of: the name or path of the bundle, or the path of the exported file, that the scores are of.
 
     Raises:
-        OutputError: it cannot be written.
         RunError: the file was exported from a run without ``run.json`` or ``history.csv``.
     """
     if not info.run or not info.history:
         raise RunError(f"{info.name} does not say how it was trained", fix="export it from a whole run folder")
-    described = json.dumps(
-        {**info.run, "name": folder.name, **({} if bundle is None else {SCORES_OF: bundle})}, indent=1
-    )
-    for file, text in ((folder / "run.json", described), (folder / "history.csv", info.history)):
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            write_atomic(file, text.encode())
+    described = {**info.run, "name": name, **({} if scores_of is None else {SCORES_OF: scores_of})}
+    return {"run.json": json.dumps(described, indent=1).encode(), "history.csv": info.history.encode()}
+
+
+def unpack_run(info: ExportInfo, folder: Path) -> Path:
+    """Write a run folder for the scores of an exported file, and return it.
+
+    Raises:
+        OutputError: it cannot be written.
+        RunError: as ``run_files``.
+    """
+    for name, data in run_files(info, folder.name).items():
+        write_atomic(folder / name, data)
     return folder

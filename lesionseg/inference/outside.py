@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from lesionseg import __version__
 from lesionseg.data.case_ids import case_id_of, drop_lesion_ending
 from lesionseg.data.images import IMAGE_SUFFIXES, decode_mask, read_bytes, read_probability
 from lesionseg.data.pairing import list_pictures
-from lesionseg.errors import ImageError, OutputError, PairingError
-from lesionseg.inference.scoring import Ready, evaluate_cases
+from lesionseg.errors import ImageError, PairingError
+from lesionseg.inference.homes import begun, outside_home
+from lesionseg.inference.scoring import Ready, check_evaluation, evaluate_cases
 from lesionseg.inference.stages import OVERLAY_ENDINGS, PROBABILITY_ENDING
-from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD, BoolMask, Case, Probability
 
 __all__ = ["cases_of_masks", "match_predictions", "score_predictions"]
@@ -116,6 +115,7 @@ def score_predictions(
     probabilities: bool = False,
     threshold: float = THRESHOLD,
     sources: Mapping[str, str | None],
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     warn: Warn = lambda line: None,
 ) -> Path:
@@ -131,6 +131,7 @@ def score_predictions(
         threshold: lesion where the probability is at least this; masks have only 0 and 1.
         sources: where all this comes from, for ``run.json``: ``predictions``, and ``manifest``, ``root``, ``masks``,
             ``images`` as far as there are any.
+        overwrite: replace files that lesionseg did not write, or that were changed since.
         progress: called with (done, total) after each case.
         warn: called with a line for each way in which masks were odd.
 
@@ -139,9 +140,11 @@ def score_predictions(
 
     Raises:
         DataError: listing every case that cannot be scored.
-        OutputError: the folder holds a training, or cannot be written to.
+        OutputError: the folder holds a training or something else, files of other origin are in the way, or it cannot
+            be written to.
     """
-    _make(run)
+    info = {"name": run.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"), **sources}
+    home = outside_home(run, {**info, "versions": {"lesionseg": __version__}})
     digest = hashlib.sha256()
     for case_id, path in sorted(files.items()):
         digest.update(f"{case_id}\t{hashlib.sha256(read_bytes(path)).hexdigest()}\n".encode())
@@ -156,21 +159,14 @@ def score_predictions(
         "sources": dict(sources),
     }
     source = _Files(files, probabilities)
-    place = evaluate_cases(run, cases, source, facts, probabilities=probabilities, progress=progress)
+    place = run / "evaluation" / split
+    check_evaluation(place, cases, inputs=files.values(), overwrite=overwrite)
+    home.check(inputs=files.values(), overwrite=overwrite)
+    with begun(home):
+        evaluate_cases(run, cases, source, facts, probabilities=probabilities, progress=progress)
     for line, ids in sorted(source.odd.items()):
         warn(f"{len(ids)} masks: {line}: {', '.join(sorted(ids)[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''}")
-    info = {"name": run.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds"), **sources}
-    write_atomic(run / "run.json", json.dumps({**info, "versions": {"lesionseg": __version__}}, indent=1).encode())
     return place
-
-
-def _make(run: Path) -> None:
-    if (run / "checkpoints").exists() or (run / "history.csv").exists():
-        raise OutputError(f"{run} is the run of a training", fix="choose another --name for these predictions")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run} cannot be made: {error.strerror}", fix="choose another place") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,18 +19,19 @@ import numpy as np
 
 from lesionseg.data.files import files_digest
 from lesionseg.data.images import read_bytes, resize_mask
-from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.errors import DataError, ImageError, OutputError, RunError
 from lesionseg.evaluation.columns import FURTHER, PER_IMAGE
-from lesionseg.evaluation.runs import CLASS_FILES
-from lesionseg.evaluation.scoring import Scored, write_evaluation
+from lesionseg.evaluation.runs import CLASS_FILES, load_run
+from lesionseg.evaluation.scoring import EVALUATION_FILES, Scored, write_evaluation
 from lesionseg.helper import MANY, Crew, count_cores
 from lesionseg.inference.comparing import Compared, Ready, compare, compare_known
 from lesionseg.inference.predictor import Predictor, load_predictor
 from lesionseg.inference.stages import decode, infer, overlapped
 from lesionseg.io.leftovers import scratch
+from lesionseg.io.ownership import RECORD, check_outputs, is_own, record_outputs
 from lesionseg.records import THRESHOLD, Case, Probability
 
-__all__ = ["AT_MODEL_SIZE", "Ready", "Source", "evaluate_cases", "score_run"]
+__all__ = ["AT_MODEL_SIZE", "Ready", "Source", "check_evaluation", "evaluate_cases", "score_run"]
 
 AT_MODEL_SIZE = "-at-model-size"
 """What the name of such an evaluation ends in."""
@@ -176,6 +179,36 @@ def evaluate_cases(
     return place
 
 
+def check_evaluation(
+    place: Path, cases: Sequence[Case], *, inputs: Iterable[Path] = (), overwrite: bool = False
+) -> None:
+    """Make sure that the files of an evaluation may be written; call it before anything is scored.
+
+    Args:
+        place: the evaluation's folder, ``run/evaluation/<split>``.
+        cases: those that will be scored.
+        inputs: what is read beside the cases' photos and masks.
+        overwrite: replace files that lesionseg did not write, or that were changed since.
+
+    Raises:
+        OutputError: listing every file in the way.
+    """
+    maps = [place / "probabilities" / f"{case.case_id}.png" for case in cases if _is_plain(case.case_id)]
+    read = (file for case in cases for file in (case.image, case.mask) if file is not None)
+    files = [place / name for name in (*EVALUATION_FILES, *CLASS_FILES)]
+    try:
+        summary = load_run(place.parent.parent, place.name).summary
+    except RunError:
+        summary = {}
+    if summary:
+        # The summary of an intact evaluation is lesionseg's, and nothing else: it says what the scores are of.
+        files.remove(place / "summary.json")
+    # Earlier versions kept no record of their files, or scored less.
+    is_older = summary and not ((place / RECORD).exists() and {"files_sha256", "sources"} & summary.keys())
+    outputs = dict.fromkeys((*files, *maps))
+    check_outputs(outputs, inputs=chain(inputs, read), overwrite=overwrite or bool(is_older))
+
+
 def _check_request(cases: Sequence[Case], split: str) -> None:
     if not cases or not _is_plain(split):
         what = f"the split {split!r} cannot be a folder's name" if cases else "there is no case to score"
@@ -205,8 +238,15 @@ def _replace_maps(maps: Path, place: Path, *, with_classes: bool) -> None:
         (place / name).unlink(missing_ok=True)
     old = place / maps.name
     if old.exists():
+        # What the user keeps beside the maps stays there.
+        for path in [path for path in old.iterdir() if not _is_replaced(path, maps)]:
+            path.replace(maps / path.name)
         shutil.rmtree(old)
     maps.rename(old)
+
+
+def _is_replaced(path: Path, maps: Path) -> bool:
+    return path.name == RECORD or (maps / path.name).exists() or is_own(path)
 
 
 def _score(
@@ -233,10 +273,14 @@ def _score(
     helpers = min(2, cores - 1) if len(cases) >= MANY else 0
     crew: Crew[Compared] = Crew(compare, helpers)
 
+    written: dict[str, str] = {}
+
     def compared(item: tuple[Ready, Probability]) -> Scored:
         one = compare_known(crew, *item, threshold)
         # In a folder that only appears as a whole; waiting for the disk would take as long as the scoring.
-        (maps / f"{item[0].case.case_id}.png").write_bytes(one.png)
+        name = f"{item[0].case.case_id}.png"
+        (maps / name).write_bytes(one.png)
+        written[name] = hashlib.sha256(one.png).hexdigest()
         return one.scored
 
     pool, pairs = ThreadPoolExecutor(workers), ThreadPoolExecutor(helpers or workers)
@@ -248,6 +292,8 @@ def _score(
                 scored.append(one)
                 if progress:
                     progress(len(scored), len(cases))
+        # The order in which they were written differs from run to run.
+        record_outputs(maps, dict(sorted(written.items())))
     finally:
         for executor in (pool, pairs):
             executor.shutdown(wait=True, cancel_futures=True)

@@ -8,6 +8,7 @@ of their own, ``lesionseg.inference.written``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -21,7 +22,7 @@ from lesionseg.errors import LesionsegError, OutputError
 from lesionseg.io.reading import read_text
 from lesionseg.io.writing import write_atomic
 
-__all__ = ["RECORD", "check_outputs", "is_own", "record_outputs", "remove_own", "write_output"]
+__all__ = ["RECORD", "check_outputs", "is_own", "record_outputs", "remove_own", "withdraw_outputs", "write_output"]
 
 RECORD = ".lesionseg-outputs.jsonl"
 """Name of the record of written files, in the folder of the files."""
@@ -167,6 +168,16 @@ def remove_own(path: Path) -> bool:
     except OSError as error:
         raise OutputError(f"{path} cannot be removed: {error.strerror}", fix="check the permissions") from error
     return True
+
+
+def withdraw_outputs(folder: Path, paths: Iterable[Path]) -> None:
+    """Remove new files again after an error, and the record of written files where nothing else is left beside it."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [RECORD]:
+            (folder / RECORD).unlink()
 
 
 def record_outputs(folder: Path, sha256: Mapping[str, str]) -> None:
