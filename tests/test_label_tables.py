@@ -48,6 +48,7 @@ ARCHIVE = (
         (ARCHIVE, {"A": "benign", "B": "malignant"}),
         ("image_id,target\nA,0.0\nB,1.0\n", {"A": "benign", "B": "malignant"}),
         ("image,malignant\nA,True\nB,False\n", {"A": "malignant", "B": "benign"}),
+        ("image;MEL;NV\nA;1,0;0,0\nB;0,00;1\n", {"A": "MEL", "B": "NV"}),
         ("image,benign,malignant\nA,1,0\nB,0,1\n", {"A": "benign", "B": "malignant"}),
         ("image,class\nA,0\nB,1\nC,2\n", {"A": "0", "B": "1", "C": "2"}),
         ("\ufeffISIC_ID,diagnosis\r\nA,nevus\r\n\r\nB, melanoma \r\n", {"A": "nevus", "B": "melanoma"}),

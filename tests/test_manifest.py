@@ -305,6 +305,13 @@ def test_manifests_that_cannot_be_read(home: Path, data: bytes, says: str) -> No
         read_manifest(home / "m.csv")
 
 
+def test_a_root_file_that_is_no_text_is_named(home: Path) -> None:
+    (home / "m.csv").write_text(HEADER + "a,a.jpg,,train\n")
+    (home / "m.root").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match=r"m\.root is not UTF-16 text"):
+        read_manifest(home / "m.csv")
+
+
 def test_missing_files_are_all_listed(home: Path) -> None:
     touch(home / "a.jpg")
     (home / "m.csv").write_text(HEADER + f"a,a.jpg,a.png,\nb,b.jpg,,\nc,{'x' * 300},,\n")

@@ -20,10 +20,9 @@ from lesionseg.io.tables import Row, Table, column_key, read_rows
 
 __all__ = ["merge_labels", "read_groups", "read_labels", "read_splits"]
 
-_BINARY = {"0": "benign", "0.0": "benign", "1": "malignant", "1.0": "malignant"}
-_BINARY |= {"benign": "benign", "malignant": "malignant"}
+_BINARY = {"0": "benign", "1": "malignant", "benign": "benign", "malignant": "malignant"}
 _TRUTH = {"false": "benign", "true": "malignant"}
-_FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
+_FLAGS = {"0": False, "1": True}
 # Columns of one-hot tables: ISIC 2017 to 2019, MILK10k, and diagnoses written out.
 _CLASSES = frozenset(
     (
@@ -101,9 +100,7 @@ def read_splits(path: Path) -> dict[str, str]:
 
 def _is_isic_2016(rows: Sequence[Row]) -> bool:
     """Whether these are ids with 0 and 1, or benign and malignant, below no header."""
-    return bool(rows) and all(
-        len(row.cells) == 2 and row.cells[0] and row.cells[1].casefold() in _BINARY for row in rows
-    )
+    return bool(rows) and all(len(row.cells) == 2 and row.cells[0] and _plain(row.cells[1]) in _BINARY for row in rows)
 
 
 def _with_header(rows: list[Row], path: Path, chosen: Sequence[str | None]) -> Table:
@@ -149,12 +146,21 @@ def _class_columns(header: Sequence[str]) -> list[int]:
     return found if len(found) > 1 else []
 
 
+def _plain(cell: str) -> str:
+    """A cell in lower case; 0 and 1 without decimals, which spreadsheets write with a comma as well."""
+    try:
+        value = float(cell.replace(",", "."))
+    except ValueError:
+        return cell.casefold()
+    return str(int(value)) if value in (0, 1) else cell
+
+
 def _as_diagnoses(values: tuple[str | None, ...]) -> tuple[str | None, ...]:
     """Benign and malignant where a column holds only two values; else the cells as they are."""
-    known = {value.casefold() for value in values if value}
+    known = {_plain(value) for value in values if value}
     for names in (_BINARY, _TRUTH):
         if known <= names.keys():
-            return tuple(value and names[value.casefold()] for value in values)
+            return tuple(value and names[_plain(value)] for value in values)
     return values
 
 
@@ -162,9 +168,9 @@ def _as_one_class(column: Candidate) -> tuple[str | None, ...] | None:
     """The one class of a table that has no other, where its column holds 0 and 1; else None."""
     (name,) = column.names
     is_class = column_key(name) in _CLASSES and column_key(name) != "malignant"
-    if not is_class or not {value for value in column.values if value} <= _FLAGS.keys():
+    if not is_class or not {_plain(value) for value in column.values if value} <= _FLAGS.keys():
         return None
-    return tuple(value and (name if _FLAGS[value] else f"not {name}") for value in column.values)
+    return tuple(value and (name if _FLAGS[_plain(value)] else f"not {name}") for value in column.values)
 
 
 def _one_hot(table: Table, classes: Sequence[int]) -> tuple[str | None, ...]:
@@ -185,10 +191,10 @@ def _one_hot(table: Table, classes: Sequence[int]) -> tuple[str | None, ...]:
 
 def _class_of(cells: dict[str, str], rest: str | None) -> tuple[str | None, str]:
     """The class whose cell is 1, or ``rest`` where none is; and what is wrong with the cells, if anything."""
-    odd = [f"{name} is {cell!r}" for name, cell in cells.items() if cell not in _FLAGS]
+    odd = [f"{name} is {cell!r}" for name, cell in cells.items() if _plain(cell) not in _FLAGS]
     if odd:
         return None, f"{', '.join(odd)}, where a class has 0 or 1"
-    found = [name for name, cell in cells.items() if _FLAGS[cell]] or ([rest] if rest else [])
+    found = [name for name, cell in cells.items() if _FLAGS[_plain(cell)]] or ([rest] if rest else [])
     if len(found) == 1:
         return found[0], ""
     return None, f"{' and '.join(found) or 'no class'} of {', '.join(cells)} is 1, not one"

@@ -16,7 +16,7 @@ from lesionseg.config import find_shipped, is_file
 from lesionseg.errors import ManifestError, OutputError
 from lesionseg.io.ownership import write_output
 from lesionseg.io.paths import as_path
-from lesionseg.io.reading import decode_text, read_regular
+from lesionseg.io.reading import decode_text, read_regular, read_text
 from lesionseg.io.tables import parse_table
 from lesionseg.records import Case
 
@@ -37,6 +37,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _FIXED = frozenset(COLUMNS) - {"diagnosis"}
 # Room for four million photos.
 _MAX_BYTES = 2**30
+# The longest path there is.
+_MAX_ROOT = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +272,7 @@ def _find_root(path: Path, first: Case, root: str | Path | None) -> Path:
         candidates = []
         memory = path.with_suffix(".root")
         if memory.is_file():
-            candidates.append(path.parent / memory.read_text(encoding="utf-8").strip())
+            candidates.append(path.parent / read_text(memory, limit=_MAX_ROOT, error=ManifestError).strip())
         if os.environ.get("LESIONSEG_DATA"):
             data = as_path(os.environ["LESIONSEG_DATA"])
             candidates += [data, data / path.stem]
