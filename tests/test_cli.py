@@ -1,3 +1,4 @@
+import errno
 import re
 import subprocess
 import sys
@@ -89,6 +90,39 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(sys, "argv", ["lesionseg", "evaluate", "--model", str(tmp_path)])
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory"),
+        (ImportError("x.so: failed to map segment from shared object"), "there is not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "no more files can be opened"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no more threads or processes"),
+        (RuntimeError("can't start new thread"), "no more threads or processes"),
+    ],
+)
+def test_what_the_machine_does_not_give(
+    error: Exception,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from lesionseg import api
+
+    def lacking(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "evaluate", lacking)
+    monkeypatch.setattr(sys, "argv", ["lesionseg", "evaluate", "--model", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert told in text
+    assert "Fix: " in text
 
 
 @pytest.mark.parametrize(
