@@ -18,6 +18,7 @@ from lesionseg.errors import LesionsegError, NonFiniteError, OutputError, Resour
 from lesionseg.models import SegmentationModel
 from lesionseg.training.checkpoint import FOLDER, checkpoint_files, latest_checkpoint, load_checkpoint
 from lesionseg.training.run import run_training
+from lesionseg.training.trouble import plain_errors
 
 MEMORY_ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -196,3 +197,37 @@ def test_every_message_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(LesionsegError) as caught:
         small_fit(small_config(), tmp_path, model=net)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("error", "short", "advice"),
+    [
+        (
+            RuntimeError(
+                "Caught RuntimeError in DataLoader worker process 0.\nTraceback :\nRuntimeError: "
+                "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)\n"
+            ),
+            "shared memory",
+            "--shm-size",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "shared memory", "docker run"),
+        (OSError(errno.EMFILE, "Too many open files"), "open file", "ulimit -n"),
+        (RuntimeError("received 0 items of ancdata"), "open file", "data.workers=0"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "process", "ulimit -u"),
+        (RuntimeError("can't start new thread"), "process", "ulimit -u"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "free memory"),
+    ],
+)
+def test_what_the_machine_does_not_give_is_one_message(error: Exception, short: str, advice: str) -> None:
+    with pytest.raises(ResourceError) as caught, plain_errors():
+        raise error
+    assert caught.value.message.startswith(f"this machine gives the training no more {short}: ")
+    assert "\n" not in caught.value.message
+    assert advice in caught.value.fix
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), FileNotFoundError(errno.ENOENT, "None"), OSError("x")])
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, plain_errors():
+        raise error
+    assert caught.value is error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,19 @@ __all__ = ["LOWER", "Halving", "not_finite", "plain_errors", "require_finite"]
 
 # CUDA has an exception of its own; the CPU's and MPS's allocators tell it in words only.
 _OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+# A small /dev/shm, as in containers, and few open files; in a worker, torch puts its own words around them.
+_NO_SHARED_MEMORY = re.compile(
+    r"unable to \w+ shared memory|torch_shm_manager|unable to \w+ file </torch_", re.IGNORECASE
+)
+_NO_FILES = re.compile(r"too many open files|received 0 items of ancdata", re.IGNORECASE)
+_NO_PROCESS = re.compile(r"can't start new thread|resource temporarily unavailable", re.IGNORECASE)
+_LIMITS = {
+    errno.EMFILE: "open file",
+    errno.ENFILE: "open file",
+    errno.EAGAIN: "process",
+    errno.ENOMEM: "memory",
+    errno.ENOSPC: "shared memory",
+}
 _LOST_WORKER = re.compile(r"DataLoader worker \(pid.*", re.DOTALL)
 _RESUME = "--resume goes on from the last checkpoint"
 LOWER = "train again with lower learning rates, under another --name"
@@ -67,16 +81,41 @@ def _no_memory(what: str) -> ResourceError:
     )
 
 
+def _shortage(error: Exception) -> ResourceError | None:
+    """What to raise where the machine gives the training no more processes, files or shared memory."""
+    text = str(error)
+    short = _LIMITS.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+    if _NO_SHARED_MEMORY.search(text):
+        short = "shared memory"
+    elif _NO_FILES.search(text):
+        short = "open file"
+    elif _NO_PROCESS.search(text):
+        short = "process"
+    advice = {
+        "shared memory": "enlarge /dev/shm (docker run --shm-size=1g), or set data.workers=0",
+        "open file": "raise the limit (ulimit -n 4096), or set data.workers=0",
+        "process": "raise the limit (ulimit -u), or set data.workers=0 and OMP_NUM_THREADS=1",
+        "memory": "free memory, or set data.workers=0",
+    }
+    if not short:
+        return None
+    line = text.strip().rpartition("\n")[2]
+    return ResourceError(f"this machine gives the training no more {short}: {line}", fix=f"{advice[short]}; {_RESUME}")
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Tells of a lost data-loader worker, which torch's signal handler raises anywhere, and of memory in one message.
 
     Raises:
-        ResourceError: a worker was killed, or there is no memory for what is no training step.
+        ResourceError: a worker was killed, or there is no memory for what is no training step, or no process, open file
+            or shared memory for workers.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if shortage := _shortage(error):
+            raise shortage from error
         if _is_out_of_memory(error):
             raise _no_memory("the training") from error
         lost = _LOST_WORKER.search(str(error))
