@@ -149,6 +149,29 @@ def test_what_a_power_cut_left_of_a_file_is_no_correction(tmp_path: Path, torn: 
     assert place.files == made
 
 
+def test_outputs_are_recorded_before_they_are_written(tmp_path: Path) -> None:
+    class Killed(Memory):
+        def write(self, name: str, data: bytes) -> None:
+            super().write(name, data)
+            raise KeyboardInterrupt
+
+    place = Killed()
+    job = Job(RedChannel(), PredictOptions())
+    with pytest.raises(KeyboardInterrupt):
+        job.run("x.png", "x.png", photo(), None, outputs_in(tmp_path, place))
+    digest = place.digest("x_segmentation.png")
+    assert digest is not None
+    assert Written.read(tmp_path).owns("x_segmentation.png", digest)
+    # The next line is whole, also after one that is torn.
+    with log_path(tmp_path).open("ab") as file:
+        file.write(b'{"stem": "y", "fil')
+    log_outputs(log_path(tmp_path), "z", {"_segmentation.png": "a"})
+    written = Written.read(tmp_path)
+    assert written.owns("x_segmentation.png", digest)
+    assert written.owns("z_segmentation.png", "a")
+    assert not written.knows("y_segmentation.png")
+
+
 def test_what_the_user_has_beside_the_outputs_is_left_alone(tmp_path: Path) -> None:
     job, place = Job(RedChannel(), PredictOptions()), Memory()
     place.files["x_overlay.jpg"] = b"mine"
