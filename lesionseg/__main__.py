@@ -1,8 +1,24 @@
-"""The program ``lesionseg``, also started by ``python -m lesionseg``."""
+"""The program ``lesionseg``, also started by ``python -m lesionseg``.
 
-from lesionseg.signals import end_at_once
+Nothing but the smallest modules is imported before signals are handled.
+"""
 
-__all__ = ["main"]
+import os
+import signal
+
+__all__ = ["end_at_once", "main"]
+
+
+def end_at_once() -> None:
+    """Let signals end this process at once, with exit code 128 + their number: nothing has begun, or all is done.
+
+    An exception in the middle of an import, or of Python's own shutdown, may be lost or end in a traceback.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        kind = getattr(signal, name, None)
+        # nohup and shells without job control have some ignored, and mean it.
+        if kind is not None and signal.getsignal(kind) is not signal.SIG_IGN:
+            signal.signal(kind, lambda number, frame: os._exit(128 + number))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-__all__ = ["STOPS", "as_interrupt", "deferred", "end_at_once", "raise_in_place"]
+__all__ = ["STOPS", "as_interrupt", "deferred", "raise_in_place"]
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals that ask a process to end."""
@@ -51,16 +51,6 @@ def _leave(number: int, frame: object) -> None:
             # A progress bar may have hidden it.
             os.write(1, _SHOW_CURSOR)
     os._exit(128 + number)
-
-
-def end_at_once() -> None:
-    """Let signals end this process at once, with exit code 128 + their number: nothing has begun, or all is done.
-
-    An exception in the middle of an import, or of Python's own shutdown, may be lost or end in a traceback.
-    """
-    for kind in STOPS:
-        if signal.getsignal(kind) is not signal.SIG_IGN:
-            signal.signal(kind, _leave)
 
 
 @contextlib.contextmanager
