@@ -267,6 +267,7 @@ def export(
     root: AnyPath | None = None,
     about: AnyPath | None = None,
     say: Warn = ignore,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports a model for another runtime; a file that is not as good as the run is not written.
 
@@ -278,6 +279,7 @@ def export(
 
     place, target = find_model(run), None if output is None else as_path(output)
     more: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "say": say}
+    more["overwrite"] = overwrite
     if form == "bundle":
         from lesionseg.export.shipping import export_bundle
 
@@ -303,6 +305,7 @@ def benchmark(
     split: str = "test",
     rounds: int = 50,
     progress: Progress = None,
+    overwrite: bool = False,
 ) -> Benchmark:
     """Scores and times runs and exported files side by side, and writes the table into a folder.
 
@@ -313,15 +316,20 @@ def benchmark(
         root, split: of the manifest.
         rounds: photos that each model is timed with, at each number of threads.
         progress: True shows it; a function is called with (done, total).
+        overwrite: replace files that lesionseg did not write, or that were changed since; never an input.
 
     Raises:
+        OutputError: listing every output that is an input, or a file of other origin.
         LesionsegError: as the models and the data give cause.
     """
-    from lesionseg.data.manifest import read_manifest
-    from lesionseg.export.benchmark import benchmark as measure
+    from lesionseg.data.manifest import manifest_inputs, read_manifest
+    from lesionseg.io.ownership import check_outputs
 
     cases = read_manifest(manifest, root).split(split) if manifest else ()
+    read = [*map(as_path, models), *(manifest_inputs(manifest, cases) if manifest else ())]
+    folder = as_path(output)
+    check_outputs([folder / "benchmark.csv", folder / "benchmark.md"], inputs=read, overwrite=overwrite)
+    from lesionseg.export.benchmark import benchmark as measure
+
     with counting(progress, "measuring") as counted:
-        return measure(
-            [as_path(model) for model in models], as_path(output), cases=cases, rounds=rounds, progress=counted
-        )
+        return measure([as_path(model) for model in models], folder, cases=cases, rounds=rounds, progress=counted)

@@ -273,14 +273,14 @@ def benchmark(
     split: Split = "test",
     output: Annotated[Path, typer.Option(help="Folder for benchmark.csv and benchmark.md.")] = Path("benchmark"),
     rounds: Annotated[int, typer.Option(help="Photos that each model is timed with.")] = 50,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score, time and weigh runs and exported files side by side."""
     from lesionseg import api, console
 
+    more: dict[str, Any] = {"manifest": manifest, "root": root, "split": split, "overwrite": overwrite}
     with console.counter(out, "measuring") as progress:
-        found = api.benchmark(
-            models, output, manifest=manifest, root=root, split=split, rounds=rounds, progress=progress
-        )
+        found = api.benchmark(models, output, rounds=rounds, progress=progress, **more)
     out.print(console.benchmark_table(found))
     say(f"table -> {escape(str(found.table))}")
 
@@ -288,12 +288,13 @@ def benchmark(
 @app.command(epilog=example("lesionseg demo", "lesionseg demo --output /tmp/demo"))
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
+    overwrite: Overwrite = False,
 ) -> None:
     """The whole way on generated photos, offline: pair, train frozen and fine-tuned, compare, predict."""
     from lesionseg.demo import run_demo
 
     make_output_optional()
-    run_demo(output, out)
+    run_demo(output, out, overwrite=overwrite)
 
 
 def main() -> NoReturn:

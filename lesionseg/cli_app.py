@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from lesionseg.cli_parts import err, example, out, say
+from lesionseg.cli_parts import Overwrite, err, example, out, say
 
 __all__ = ["EPILOG", "app_page"]
 
@@ -40,6 +40,7 @@ def app_page(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Serve a page that finds lesions in the browser, on photos and the live camera; no photo leaves the device."""
     from lesionseg.app.address import Address, check_address
@@ -51,7 +52,7 @@ def app_page(
     address = Address(host, port, tuple(names or ()), certificate, key)
     # Before the page is made, which may take minutes.
     if build is not None:
-        require_site_folder(build)
+        require_site_folder(build, overwrite=overwrite)
     else:
         check_address(address)
     name = default_model() if model is None else model
@@ -60,7 +61,7 @@ def app_page(
     with out.status("making the page"):
         site = make_site(file, page)
     if build is not None:
-        write_site(site, build)
+        write_site(site, build, inputs=[file], overwrite=overwrite)
         say(f"page -> {escape(str(build))}: {sum(map(len, site.values())) / 1e6:.0f} MB; see docs/app.md on hosting it")
         return
     if not is_local(host):

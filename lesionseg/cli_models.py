@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lesionseg.cli_parts import ManifestOption, Root, example, out, say
+from lesionseg.cli_parts import ManifestOption, Overwrite, Root, example, out, say
 
 __all__ = ["EXPORTS", "MODELS", "export", "models"]
 
@@ -68,11 +68,13 @@ def export(
     about: Annotated[
         Path | None, typer.Option(help="YAML that a bundle's card quotes: data, licences, limits.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Export a run for another runtime; what is not as good as the run is not written."""
     from lesionseg import api
 
     checks: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "about": about}
+    checks["overwrite"] = overwrite
     sides = None if size is None else (size, size)
     made = api.export(run, output, form=form, precision=precision, size=sides, say=say, **checks)
     say(f"{escape(str(made.path))}: {made.bytes / 1e6:.1f} MB; {escape(str(made.checked))}")

@@ -1,12 +1,15 @@
 """No command replaces an input, or a file that lesionseg did not write, unless --overwrite is given."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from lesionseg import api
+from lesionseg import api, demo
+from lesionseg.app.site import write_site
 from lesionseg.cli import app
 from lesionseg.errors import LesionsegError, OutputError
 
@@ -229,3 +232,79 @@ def test_a_report_replaces_no_file_of_the_user_and_no_scores(syn: Path) -> None:
     assert (syn / "o" / "loss.png").read_text() == "mine"
     (syn / "o" / "report.md").unlink()
     api.compare([folder], syn / "o", formats=["csv"])
+
+
+# --- exports, benchmarks, pages and the demo --------------------------------------------------------------------------
+
+
+def test_a_benchmark_replaces_no_file_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "benchmark.md").write_text("mine")
+    with pytest.raises(OutputError, match=r"benchmark\.md"):
+        api.benchmark(["lesionseg-lite"], tmp_path / "b")
+    (tmp_path / "benchmark.csv").write_text("a model")
+    with pytest.raises(OutputError, match="replace an input"):
+        api.benchmark([tmp_path / "benchmark.csv"], tmp_path, overwrite=True)
+
+
+def test_a_page_replaces_its_own_files_alone(tmp_path: Path) -> None:
+    site = {"index.html": b"1", "ort/run.wasm": b"2"}
+    write_site(site, tmp_path)
+    write_site(site, tmp_path)
+    (tmp_path / "index.html").write_text("edited")
+    with pytest.raises(OutputError, match=r"index\.html"):
+        write_site(site, tmp_path)
+    write_site(site, tmp_path, overwrite=True)
+    assert (tmp_path / "index.html").read_bytes() == b"1"
+
+
+class StoppedError(Exception):
+    """Ends a demo once its folder is prepared."""
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a demo up to its first photo."""
+    monkeypatch.setattr(demo, "TRAIN", 1)
+    monkeypatch.setattr(demo, "TEST", 1)
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr("lesionseg.data.synthetic.write_dataset", stop)
+
+    def prepare(folder: Path, **more: Any) -> None:
+        with pytest.raises(StoppedError):
+            demo.run_demo(folder, Console(file=io.StringIO()), **more)
+
+    return prepare
+
+
+def test_a_second_demo_leaves_what_the_user_has_added(prepared: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    prepared(folder)
+    (folder / "runs" / "mine").mkdir(parents=True)
+    (folder / "runs" / "mine" / "weights").write_text("mine")
+    (tmp_path / "link").symlink_to(folder)
+    prepared(tmp_path / "link")
+    assert (folder / "runs" / "mine" / "weights").read_text() == "mine"
+
+
+def test_a_second_demo_replaces_its_runs_unless_they_were_changed(prepared: Any, tmp_path: Path) -> None:
+    prepared(tmp_path)
+    frozen = tmp_path / "runs" / "frozen"
+    (frozen / "checkpoints").mkdir(parents=True)
+    (frozen / "run.json").write_text('{"status": "finished"}')
+    (frozen / "checkpoints" / "epoch-0001.json").write_text("{}")
+    with pytest.raises(OutputError, match="epoch-0001"):
+        demo.run_demo(tmp_path, Console(file=io.StringIO()))
+    demo._record(frozen)
+    prepared(tmp_path)
+    assert [path.name for path in frozen.iterdir() if path.is_file() and path.name[0] != "."] == ["run.json"]
+    assert not (frozen / "checkpoints" / "epoch-0001.json").exists()
+
+
+def test_a_folder_that_only_looks_like_a_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "made-by-lesionseg-demo.txt").write_text("x")
+    with pytest.raises(OutputError, match="made-by-lesionseg-demo"):
+        demo.run_demo(tmp_path, Console(file=io.StringIO()))

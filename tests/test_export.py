@@ -192,7 +192,7 @@ def test_a_name_that_would_not_be_found_again(run, tmp_path):
 
 def test_nothing_else_is_overwritten(run, monkeypatch, tmp_path):
     class Two:
-        suffix, precisions = ".pte", ("float32",)
+        suffix, precisions, beside = ".pte", ("float32",), (".json",)
 
         @staticmethod
         def build(module, info, calibration):
@@ -202,7 +202,7 @@ def test_nothing_else_is_overwritten(run, monkeypatch, tmp_path):
     monkeypatch.setattr(publish, "compare_models", lambda *_: publish.Checked(0.0, 0.0))
     monkeypatch.setattr(publish, "_check", lambda *_: None)
     (tmp_path / "model.json").write_text("something else")
-    with pytest.raises(OutputError, match="which is of something else"):
+    with pytest.raises(OutputError, match="not written by lesionseg"):
         publish.export_run(run, tmp_path / "model.pte", form="executorch")
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from lesionseg.errors import ConfigError, OutputError
 from lesionseg.inference.exported import INPUT
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.plausibility import plausibility_table
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import RECORD, check_outputs, write_output
 from lesionseg.records import THRESHOLD, RgbImage
 from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 
@@ -119,7 +119,7 @@ def check_photo(height: int, width: int) -> RgbImage:
     return np.stack([215 - dark - band, 165 - dark - 2 * band, 145 - dark + band], axis=2).astype(np.uint8)
 
 
-def require_site_folder(folder: Path) -> None:
+def require_site_folder(folder: Path, *, overwrite: bool = False) -> None:
     """Make sure that ``write_site`` may write into a folder, which need not exist; nothing is made.
 
     Raises:
@@ -136,7 +136,7 @@ def require_site_folder(folder: Path) -> None:
         taken = not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise OutputError(f"{folder} cannot be read: {error.strerror}", fix=_ELSEWHERE) from error
-    if taken:
+    if taken and not (overwrite and folder.is_dir()):
         raise OutputError(f"{folder} holds something else", fix="name a new folder, or an empty one")
     _require_writable(folder, folder)
 
@@ -159,15 +159,18 @@ def _require_writable(existing: Path, folder: Path) -> None:
         raise OutputError(f"{folder} cannot be written: {existing} is not writable", fix=_ELSEWHERE)
 
 
-def write_site(site: Site, folder: Path) -> None:
+def write_site(site: Site, folder: Path, *, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
     """Writes the files for a web host.
 
     Raises:
         OutputError: the folder holds something else, or cannot be written to.
     """
-    require_site_folder(folder)
+    require_site_folder(folder, overwrite=overwrite)
     notice = f"Written by lesionseg {__version__}; written anew by 'lesionseg app --build'. {RESEARCH_USE}\n"
     files = {_MARK: notice.encode(), **site}
+    # A page of an earlier version has no record of its files.
+    is_older = (folder / _MARK).is_file() and not (folder / RECORD).exists()
+    check_outputs([folder / path for path in files], inputs=inputs, overwrite=overwrite or is_older)
     # The list of digests last: browsers that come meanwhile go on with what they have.
     for path in sorted(files, key=lambda path: path == _WORKER):
-        write_atomic(folder / path, files[path])
+        write_output(folder / path, files[path])

@@ -26,7 +26,7 @@ from lesionseg.evaluation.metrics import accuracy, confusion, dice, jaccard
 from lesionseg.export.photos import ScoredPhotos, generated_photos, read_photos
 from lesionseg.helper import count_cores
 from lesionseg.inference.predictor import ExportedPredictor, Predictor, TorchPredictor, load_predictor
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import write_output
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import INT8, find_model, is_bundle
 from lesionseg.tables import encode_table, one_line
@@ -113,8 +113,8 @@ def benchmark(
         row["speedup"] = rows[0]["ms_1_thread"] / row["ms_1_thread"]
         if cases:
             row["dice_change"] = 100 * (row["dice"] - rows[0]["dice"])
-    write_atomic(output / "benchmark.csv", encode_table(COLUMNS, rows))
-    write_atomic(output / "benchmark.md", _markdown(rows).encode())
+    write_output(output / "benchmark.csv", encode_table(COLUMNS, rows))
+    write_output(output / "benchmark.md", _markdown(rows).encode())
     return Benchmark(tuple(rows), output / "benchmark.csv")
 
 

@@ -15,11 +15,11 @@ from lesionseg.evaluation.runs import load_info
 from lesionseg.export.graph import count_macs
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_int8
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import write_output
 from lesionseg.shipped_models import is_bundle, open_bundle
 from lesionseg.tables import one_line
 
-__all__ = ["Checked", "describe", "write_card"]
+__all__ = ["Checked", "card_path", "describe", "write_card"]
 
 _PLACES = ("root", "cache", "checkpoints", "start", "teacher")
 _NOT_IN_CARD = ("run", "history", "masks", "quality")
@@ -110,6 +110,11 @@ def _last(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
+def card_path(path: Path) -> Path:
+    """Return where the card of an exported file is: ``<file>.md``."""
+    return path.with_name(f"{path.name}.md")
+
+
 def write_card(path: Path, info: ExportInfo, checked: Checked) -> Path:
     """Writes ``<file>.md`` beside an exported file, with its SHA-256.
 
@@ -122,6 +127,6 @@ def write_card(path: Path, info: ExportInfo, checked: Checked) -> Path:
     values["checked"] = str(checked)
     lines = [f"# {path.name}", "", RESEARCH_USE, "", "| | |", "|---|---|"]
     lines += [f"| {key} | {one_line(text).replace('|', ' ')} |" for key, text in values.items()]
-    card = path.with_name(f"{path.name}.md")
-    write_atomic(card, ("\n".join(lines) + "\n").encode())
+    card = card_path(path)
+    write_output(card, ("\n".join(lines) + "\n").encode())
     return card

@@ -53,11 +53,13 @@ class Format:
         precisions: that it comes in.
         build: makes it of a float32 network, what is told of it, and what int8 is calibrated with (None for the other
             precisions).
+        beside: suffixes of the files that belong to it.
     """
 
     suffix: str
     precisions: tuple[str, ...]
     build: Callable[[ExportModule, ExportInfo, Calibration | None], Built]
+    beside: tuple[str, ...] = ()
 
 
 def _onnx_graph(module: ExportModule, info: ExportInfo, calibration: Calibration | None) -> onnx.ModelProto:
@@ -145,8 +147,8 @@ def _extra(module: str, extra: str) -> Any:
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", ("float32", "float16", "int8", "dynamic"), _onnx),
-    "openvino": Format(".xml", ("float32", "float16", "int8"), _openvino),
+    "openvino": Format(".xml", ("float32", "float16", "int8"), _openvino, (".bin",)),
     "torch-export": Format(".pt2", ("float32",), _torch_export),
-    "executorch": Format(".pte", ("float32",), _executorch),
+    "executorch": Format(".pte", ("float32",), _executorch, (".json",)),
 }
 """Name -> format."""

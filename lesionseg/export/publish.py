@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lesionseg.config import STRIDE, load_config
-from lesionseg.errors import ConfigError, OutputError, RunError
+from lesionseg.errors import ConfigError, RunError
 from lesionseg.evaluation.runs import load_info
-from lesionseg.export.bundle import Checked, describe, write_card
+from lesionseg.export.bundle import Checked, card_path, describe, write_card
 from lesionseg.export.formats import FORMATS, Infer
 from lesionseg.export.graph import ExportModule, prepare
 from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, read_photos, run_parts
 from lesionseg.export.quantize import Calibration, Ranges
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import check_outputs, write_output
 from lesionseg.models import SegmentationModel
 from lesionseg.shipped_models import INT8, is_bundle
+from lesionseg.training.places import checkpoint_folder
 
-__all__ = ["Exported", "Say", "compare_models", "export_run", "require_good", "varied"]
+__all__ = [
+    "Exported",
+    "Say",
+    "compare_models",
+    "export_outputs",
+    "export_run",
+    "require_good",
+    "run_inputs",
+    "varied",
+]
 
 _CALIBRATION = 128
 _COMPARED = 4
@@ -64,6 +74,7 @@ def export_run(
     manifest: str | Path | None = None,
     root: str | Path | None = None,
     say: Say = lambda _: None,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports a run's best state.
 
@@ -83,22 +94,24 @@ def export_run(
         qat: epochs of training with int8's rounding before it is exported; the run itself stays as it is.
         manifest, root: the training data, where they are not where they were.
         say: told what is being done.
+        overwrite: replace files that lesionseg did not write, or that were changed since; never an input.
 
     Raises:
         ConfigError: an argument does not exist, does not fit, or its extra is not installed.
         RunError: the run is damaged, or the exported model is not as good as the run's.
         DataError: the training photos that int8 and dynamic need are not there.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or listing every input and file of other origin in the way.
     """
     _check(form, precision, size, max_drop)
     _check_qat(precision, qat)
     _check_bundle(run, precision)
+    if output is not None and output.suffix != FORMATS[form].suffix:
+        raise ConfigError(f"{output} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
     trained = load_torch(run, device="cpu")
     trained = trained if size is None else varied(trained, size=size)
     folder = Path() if is_bundle(run) else run / "export"
     path = output or folder / f"{trained.name}-{precision}{FORMATS[form].suffix}"
-    if path.suffix != FORMATS[form].suffix:
-        raise ConfigError(f"{path} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
+    check_outputs(export_outputs(path, form), inputs=run_inputs(run, manifest), overwrite=overwrite)
     info = describe(run, trained, precision, qat)
     calibration, judging = _photos(run, trained, precision, manifest, root, say)
     module = ExportModule(prepare(trained.model), trained.labels)
@@ -109,20 +122,23 @@ def export_run(
     say("comparing it with the run")
     checked = compare_models(built.infer, trained, judging)
     require_good(checked, precision, max_drop, path)
-    _refuse_others(path, built.files)
     for suffix, content in built.files.items():
-        write_atomic(path.with_suffix(suffix), content)
+        write_output(path.with_suffix(suffix), content)
     return Exported(path, write_card(path, info, checked), sum(map(len, built.files.values())), checked)
 
 
-def _refuse_others(path: Path, suffixes: Iterable[str]) -> None:
-    """Makes sure that what is written beside the file takes the place of an earlier export's only."""
-    beside = [other for suffix in suffixes if (other := path.with_suffix(suffix)) != path and other.exists()]
-    if beside and not path.exists():
-        raise OutputError(
-            f"{path} would also take the place of {', '.join(map(str, beside))}, which is of something else",
-            fix="choose another --output",
-        )
+def export_outputs(path: Path, form: str) -> list[Path]:
+    """Return every file that an export in a format writes: the file, what belongs to it, and its card."""
+    suffixes = (FORMATS[form].suffix, *FORMATS[form].beside)
+    return [*(path.with_suffix(suffix) for suffix in suffixes), card_path(path)]
+
+
+def run_inputs(run: Path, *others: str | Path | None) -> list[Path]:
+    """Return what is read of a run or bundle for an export, and the files named beside it."""
+    read = [Path(other) for other in others if other is not None]
+    if is_bundle(run):
+        return [*read, *run.iterdir()]
+    return [*read, run / "run.json", run / "history.csv", *checkpoint_folder(run).glob("*")]
 
 
 def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: float) -> None:

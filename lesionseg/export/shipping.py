@@ -21,12 +21,12 @@ from lesionseg.export.judging import calibrate, score
 from lesionseg.export.model_card import ABOUT, model_card
 from lesionseg.export.onnx import with_metadata
 from lesionseg.export.photos import ScoredPhotos, read_photos, run_parts
-from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good, varied
+from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good, run_inputs, varied
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
 from lesionseg.io.leftovers import scratch
-from lesionseg.io.writing import write_atomic
+from lesionseg.io.ownership import RECORD, check_outputs, write_output
 from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
 from lesionseg.records import THRESHOLD, Case
@@ -78,6 +78,7 @@ def export_bundle(
     manifest: str | Path | None = None,
     root: str | Path | None = None,
     say: Say = lambda _: None,
+    overwrite: bool = False,
 ) -> Exported:
     """Exports a run's best state as a bundle, with its card.
 
@@ -89,7 +90,7 @@ def export_bundle(
         run: a run folder.
         output: the bundle's folder; its name becomes the model's. An earlier bundle there is replaced.
         about: a YAML file for ``read_about``.
-        max_drop, qat, manifest, root, say: as in ``export_run``.
+        max_drop, qat, manifest, root, say, overwrite: as in ``export_run``.
 
     Raises:
         ConfigError: ``about`` cannot be used, or the run is a bundle itself.
@@ -98,7 +99,11 @@ def export_bundle(
         OutputError: the folder holds something else, or cannot be written to.
     """
     told = read_about(about)
-    _check_folders(run, output)
+    _check_folders(run, output, overwrite=overwrite)
+    written = [output / name for name in (FACTS, WEIGHTS, INT8, CARD)]
+    # A bundle of an earlier version has no record of its files; model.json holds their hashes.
+    is_older = is_bundle(output) and not (output / RECORD).exists()
+    check_outputs(written, inputs=run_inputs(run, manifest, about), overwrite=overwrite or is_older)
     photos = _photos_of(run, manifest, root)
     refuse_shared(
         photos.test, [*photos.train, *photos.val], f"{run}: its manifest tests with photos that it trains with"
@@ -126,7 +131,7 @@ def export_bundle(
     # model.json last: without it, the folder is no bundle.
     files |= {CARD: model_card(facts).encode(), FACTS: (json.dumps(facts, indent=1) + "\n").encode()}
     for name, content in files.items():
-        write_atomic(output / name, content)
+        write_output(output / name, content)
     open_bundle(output)
     return Exported(output, output / CARD, sum(map(len, files.values())), made.checked)
 
@@ -135,11 +140,11 @@ def _entry(content: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
-def _check_folders(run: Path, output: Path) -> None:
+def _check_folders(run: Path, output: Path, *, overwrite: bool) -> None:
     if is_bundle(run):
         raise ConfigError(f"{run} is a bundle", fix="name the run folder that it was made from")
-    ours = {FACTS, WEIGHTS, INT8, CARD}
-    if output.exists() and not (output.is_dir() and {path.name for path in output.iterdir()} <= ours):
+    ours = {FACTS, WEIGHTS, INT8, CARD, RECORD}
+    if not overwrite and output.exists() and not (output.is_dir() and {path.name for path in output.iterdir()} <= ours):
         raise OutputError(f"{output} holds something else", fix="name a new folder; its name becomes the model's")
 
 
