@@ -5,7 +5,6 @@ import math
 import multiprocessing
 import os
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,8 +121,8 @@ def failing(number: int) -> Callable[..., None]:
     ("module", "name", "number", "reason"),
     [
         (os, "fsync", errno.ENOSPC, "No space left on device"),
-        (tempfile, "mkstemp", errno.EROFS, "Read-only file system"),
-        (tempfile, "mkstemp", errno.EACCES, "Permission denied"),
+        (os, "open", errno.EROFS, "Read-only file system"),
+        (os, "open", errno.EACCES, "Permission denied"),
     ],
 )
 def test_a_disk_that_fills_up_or_turns_read_only(
