@@ -24,6 +24,7 @@ from lesionseg.io.paths import expand_home
 from lesionseg.io.reading import parse_yaml, read_yaml
 
 __all__ = [
+    "LARGEST_SIDE",
     "PRESETS",
     "STRIDE",
     "WIDTHS",
@@ -43,7 +44,8 @@ STRIDE = 32
 WIDTHS = (0.35, 0.5, 0.75, 1.0)
 """Of the encoder: timm's mobilenetv2_035, _050, _075 and _100."""
 _SHOWN = 100
-_LARGEST_SIDE = 4096
+LARGEST_SIDE = 4096
+"""Of the network's input in pixels."""
 _LARGEST_LEVEL = 2**32 - 1
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -98,7 +100,7 @@ class DataConfig(_Section):
     classes: dict[str, int | str | list[Any]] | None = None
     """Class name -> its grey level, palette index or colour (``'#ff0000'``, ``[255, 0, 0]``) in the masks, or a list of
     several, in the order of the class indices; null reads binary masks."""
-    trimap: Annotated[float, Field(gt=0, le=_LARGEST_SIDE)] | None = None
+    trimap: Annotated[float, Field(gt=0, le=LARGEST_SIDE)] | None = None
     """Makes three classes of binary masks, skin, border and lesion, with a border of so many pixels to each side of the
     outline at the training size; null does not."""
     image_size: tuple[int, int] = (128, 128)
@@ -194,8 +196,8 @@ class DataConfig(_Section):
     @field_validator("image_size")
     @classmethod
     def _multiples(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if min(value) <= 0 or max(value) > _LARGEST_SIDE or any(side % STRIDE for side in value):
-            raise ValueError(f"height and width must be positive multiples of {STRIDE}, at most {_LARGEST_SIDE}")
+        if min(value) <= 0 or max(value) > LARGEST_SIDE or any(side % STRIDE for side in value):
+            raise ValueError(f"height and width must be positive multiples of {STRIDE}, at most {LARGEST_SIDE}")
         return value
 
 
@@ -212,7 +214,7 @@ class ModelConfig(_Section):
     starts the decoder at random."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Probability with which Dropout2d drops a decoder channel."""
-    rates: tuple[Annotated[int, Field(ge=1, le=_LARGEST_SIDE)], ...] | None = None
+    rates: tuple[Annotated[int, Field(ge=1, le=LARGEST_SIDE)], ...] | None = None
     """Of the atrous convolutions of ``name: deeplab``; null takes the paper's 6, 12, 18."""
     encoder_width: float = 1.0
     """How many channels the encoder of ``name: light`` has, as a part of MobileNetV2's: 0.35, 0.5, 0.75 or 1. Weights

@@ -174,6 +174,7 @@ def test_what_differs_is_not_written(run, monkeypatch, tmp_path, precision, chec
         ({"precision": "int4"}, "float32, float16, int8, dynamic"),
         ({"size": (100, 64)}, "multiples of 32"),
         ({"size": (0, 0)}, "multiples of 32"),
+        ({"size": (320000, 320000)}, "multiples of 32 up to 4096"),
         ({"form": "bundle", "size": (0, 0)}, "leave out --size"),
         ({"form": "bundle", "precision": "float16"}, "leave out --precision"),
         ({"about": "about.yaml"}, "--format bundle"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lesionseg.config import load_config
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, LesionsegError
 from lesionseg.models import DECODERS, ModelSpec, build_model, load_encoder_weights
 from lesionseg.training import limits
 from lesionseg.training.limits import require_batches, require_memory, require_possible
@@ -130,3 +130,43 @@ def test_a_last_batch_of_one_is_refused_before_photos_are_read(
     asked = tiny.config("data.image_size=32", "loop.batch_size=8", "data.validation_fraction=0.1", "model.name=light")
     with pytest.raises(ConfigError, match=r"loop.batch_size=8, whose last batch has 1 of 9 images"):
         run_training(asked, tmp_path / "run")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data.trimap=4096 optim.loss=ce",
+        "data.trimap=1e-300 optim.loss=ce",
+        "data.image_size=[32,1024]",
+        "data.validation_fraction=1e-300",
+        "data.validation_fraction=0.9",
+        "data.shift=0.49999999999999994 data.scale=0.9999999999999999 data.rotate=1e-300",
+        "data.blur=1e-300 data.noise=1e-300 data.jpeg=1 data.distance=8",
+        "data.hair=1 data.artefacts=1 data.cutout=1 data.melanin=3 data.haze=0.9999999999999999",
+        "data.brightness=0.9999999999999999 data.colour=0.9999999999999999 data.contrast=0.9999999999999999",
+        "model.dropout=0.9999999999999999 model.decoder_width=1e-300",
+        "model.name=deeplab model.rates=[4096] model.encoder_width=1 model.decoder_width=1",
+        "optim.name=sgd optim.momentum=0.9999999999999999 optim.clip_norm=1e-300",
+        "optim.weight_decay=1.7e308",
+        "optim.schedule=polynomial optim.power=1.7e308",
+        "optim.schedule=cosine optim.warmup=0.9999999999999999",
+        "optim.trim=0.9999999999999999",
+        "optim.class_weights=[1.7e308]",
+        "optim.decoder_lr=5e-324 optim.encoder_lr=5e-324 optim.ema=0.9999999999999999",
+        "optim.decoder_lr=1.7e308",
+        "loop.epochs=1000000 loop.stop_at.val_loss=1e300 loop.patience=1000000 loop.keep_checkpoints=1000000",
+        "loop.batch_size=1000000 loop.seed=4294967295",
+        "loop.batch_size=1 data.image_size=64",
+        "loop.batch_size=3",
+        "loop.example=nosuch",
+    ],
+)
+def test_the_edges_of_the_ranges_train_or_are_one_error(tiny: Any, tmp_path: Path, words: str) -> None:
+    small = ("model.name=light", "model.encoder_width=0.35", "model.decoder_width=0.25", "loop.epochs=1")
+    asked = tiny.config("data.image_size=32", "loop.batch_size=4", *small, *words.split(" "))
+    try:
+        result = run_training(asked, tmp_path / "run").status
+    except LesionsegError as error:
+        result = error.fix
+    assert result

@@ -15,6 +15,7 @@ from lesionseg.records import Case
 __all__ = ["SplitOptions", "split_manifest", "split_outputs"]
 
 _HELD_BACK = "test"
+_MOST_FOLDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class SplitOptions:
         if len(ways) != 1:
             asked = " and ".join(ways) or "nothing"
             raise ConfigError(f"{asked} is asked for", fix="give one: an official split, folds, or a fraction")
+        if self.folds is not None and self.folds > _MOST_FOLDS:
+            raise ConfigError(f"there are no {self.folds} folds", fix=f"use at most {_MOST_FOLDS}")
         if self.official is not None and (self.links or self.near_duplicates or self.stratify):
             raise ConfigError(
                 "an official split is taken as it is: it is neither linked, stratified nor kept from near-duplicates",

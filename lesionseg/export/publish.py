@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.config import STRIDE, load_config
+from lesionseg.config import LARGEST_SIDE, STRIDE, load_config
 from lesionseg.errors import ConfigError, RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.bundle import Checked, card_path, describe, write_card
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _CALIBRATION = 128
+_MOST_EPOCHS = 1_000_000
 _COMPARED = 4
 # What rounding explains; integers are judged by their masks instead. In float16 the largest difference says little: on
 # the steep side of an outline a single pixel may move by 0.1.
@@ -147,8 +148,10 @@ def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: fl
     if precision not in FORMATS[form].precisions:
         offered = ", ".join(FORMATS[form].precisions)
         raise ConfigError(f"{form} files are not made in the precision {precision!r}", fix=f"use one of: {offered}")
-    if size is not None and (min(size) < STRIDE or any(side % STRIDE for side in size)):
-        raise ConfigError(f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE}")
+    if size is not None and (min(size) < STRIDE or max(size) > LARGEST_SIDE or any(side % STRIDE for side in size)):
+        raise ConfigError(
+            f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE} up to {LARGEST_SIDE}"
+        )
     if not max_drop >= 0:
         raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")
 
@@ -162,8 +165,8 @@ def _check_bundle(run: Path, precision: str) -> None:
 
 
 def _check_qat(precision: str, epochs: int) -> None:
-    if epochs < 0:
-        raise ConfigError(f"the number of epochs is {epochs}", fix="use 0 or more")
+    if not 0 <= epochs <= _MOST_EPOCHS:
+        raise ConfigError(f"the number of epochs is {epochs}", fix=f"use 0 to {_MOST_EPOCHS}")
     if epochs and precision != "int8":
         raise ConfigError(f"{precision} is not trained for", fix="use --qat with --precision int8")
 
