@@ -43,21 +43,21 @@ GOOD = {"D": "right", "R": "refused", "W": "warned", "S": "recorded"}
 
 HEAD = """# Malformed input
 
-How lesionseg, plain Pillow (`np.asarray(Image.open(path).convert("RGB"))`) and MONAI's `LoadImaged` handle {count} kinds of
-malformed or unusual input, each in its own process.
+How lesionseg, plain Pillow (`np.asarray(Image.open(path).convert("RGB"))`) and MONAI's `LoadImaged` handle {count}
+kinds of malformed or unusual input, each in its own process.
 
     python benchmarks/bad_input.py > docs/bad-input.md
 
 generates this page; the files are created by `tests/corpus*.py`, and `tests/test_bad_input.py` asserts each row.
 
-- **D**: decode correctly, without a warning. **R**: refuse with an error that names the file, the reason and the fix. **W**: accept
-  with a warning. **S**: skip and record the file, and process the others.
-- *right*: the decoded pixels are the original ones. *wrong*: they are not, and there was no warning. *silent*: accepted without the
-  warning. *accepted*: not refused. *unnamed*: refused by an error that does not name the file.
-- Pillow and MONAI read single files only (Pillow no NIfTI); the rows on folders, tables and runs do not apply to them. Neither is meant to
-  refuse files that are unusual but intact, such as strips, first frames or grey photos used as masks: those rows show what a pipeline
-  built on them must check itself. Their masks are computed as most scripts do: `/ 255 > 0.5` of the first channel, `> 0.5` for NIfTI.
-  MONAI's arrays are transposed to rows and columns first.
+- **D**: decode correctly, without a warning. **R**: refuse with an error that names the file, the reason and the fix.
+  **W**: accept with a warning. **S**: skip and record the file, and process the others.
+- *right*: the decoded pixels are the original ones. *wrong*: they are not, and there was no warning. *silent*:
+  accepted without the warning. *accepted*: not refused. *unnamed*: refused by an error that does not name the file.
+- Pillow and MONAI read single files only (Pillow no NIfTI); the rows on folders, tables and runs do not apply to
+  them. Neither is meant to refuse files that are unusual but intact, such as strips, first frames or grey photos used
+  as masks: those rows show what a pipeline built on them must check itself. Their masks are computed as most scripts
+  do: `/ 255 > 0.5` of the first channel, `> 0.5` for NIfTI. MONAI's arrays are transposed to rows and columns first.
 - Seconds and MB: time and additional memory of the call itself, for lesionseg; making the input is not counted.
 """
 
