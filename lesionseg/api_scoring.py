@@ -56,7 +56,8 @@ def evaluate(
     Raises:
         OutputError: listing every file in the way of the scores.
         ConfigError: a manifest, a root or the model's size is asked for of another tool's predictions.
-        DataError: listing every photo that has the very pixels of a training photo.
+        DataError: listing every photo that has the very pixels of a training photo, or that is not the one of its
+            manifest.
         LesionsegError: as the run and the data give cause.
     """
     asked: dict[str, Any] = {"manifest": manifest, "root": root, "at_model_size": at_model_size}
@@ -93,6 +94,7 @@ def _scored(
     overwrite: bool,
 ) -> RunResult:
     """Return a run with its scores, as ``evaluate`` does; of another tool's predictions, the scores that exist."""
+    from lesionseg.data.recorded import require_recorded
     from lesionseg.evaluation.runs import is_trained, load_info, load_run
 
     model = find_model(run)
@@ -122,6 +124,7 @@ def _scored(
     if looked or not _is_scored(home.folder, name, predictor.sha256, data.sha256, cases):
         home.check(inputs=[model], overwrite=overwrite)
         check_evaluation(place, cases, inputs=[model], overwrite=overwrite)
+        require_recorded(cases, warn)
         if split not in _IN_TRAINING:
             _refuse_training_photos(home, data, split, warn)
         with begun(home), counting(progress, f"{home.name}: scoring") as counted:
@@ -185,6 +188,7 @@ def evaluate_predictions(
         ConfigError: neither masks nor a manifest are given, or both.
         DataError: listing every case without prediction and every one that cannot be scored.
     """
+    from lesionseg.data.recorded import require_recorded
     from lesionseg.evaluation.runs import load_run
     from lesionseg.inference.homes import outside_home
     from lesionseg.inference.outside import match_predictions, score_predictions
@@ -201,6 +205,8 @@ def evaluate_predictions(
         for name, place in sources.items()
     }
     cases, sha256 = _cases_outside(told, split, warn)
+    if manifest is not None:
+        require_recorded(cases, warn)
     files = match_predictions(found, cases, probabilities=probabilities, warn=warn)
     with counting(progress, f"{folder.name}: scoring") as counted:
         score_predictions(

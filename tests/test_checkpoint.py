@@ -1,6 +1,8 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,15 +84,20 @@ def test_missing_and_malformed_parts_are_named(tmp_path: Path) -> None:
     content = json.loads(file.read_text())
     (tmp_path / "epoch-0001.optim.safetensors").unlink()
     assert load_checkpoint(file, with_optimizer=False).optim_state == {}
-    with pytest.raises(RunError, match=r"optim\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"optim\.safetensors does not exist"):
         load_checkpoint(file)
-    for broken, message in (("{", "is damaged"), ("[]", "no JSON object"), ("{}", "format None")):
+    for broken, message in (
+        ("{", "is not valid JSON"),
+        ("[" * 9999, "nested more than 50"),
+        ("[]", "no JSON object"),
+        ("{}", "format None"),
+    ):
         file.write_text(broken)
         with pytest.raises(RunError, match=message):
             load_checkpoint(file)
     del content["history"]
     file.write_text(json.dumps(content))
-    with pytest.raises(RunError, match="'history'"):
+    with pytest.raises(RunError, match="history: missing"):
         load_checkpoint(file, with_optimizer=False)
 
 
@@ -171,7 +178,8 @@ def test_checkpoints_in_a_folder_of_ones_choice(tmp_path: Path) -> None:
     assert load_model(run)[1].epoch == 1
     place_checkpoints(run, None)
     assert checkpoint_folder(run) == run / FOLDER
-    for broken, message in (("{", "is damaged"), ("{}", "names no folder")):
+    wrong = {"{": "is not valid JSON", "[" * 9999: "is nested more than 50", "{}": "names no folder"}
+    for broken, message in wrong.items():
         (run / "checkpoints.json").write_text(broken)
         with pytest.raises(RunError, match=rf"checkpoints.json {message}"):
             checkpoint_folder(run)
@@ -210,3 +218,54 @@ def test_tidying_leaves_an_older_best_alone(tmp_path: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     tidy_checkpoints(tmp_path, small(2), keep=1)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+WRONG = {
+    "epoch": "1",
+    "step": -1,
+    "best": {"metric": 1},
+    "sha256": {"model": "x"},
+    "config": {"data": 3},
+    "partial": {},
+    "history": {},
+    "optim_groups": [1],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_header_with_a_wrong_value_is_one_error(tmp_path: Path, key: str) -> None:
+    file = save_checkpoint(small(), tmp_path, is_best=True, keep=2)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: WRONG[key]}))
+    with pytest.raises(RunError, match=rf"epoch-0001\.json is damaged:\n  - {key}"):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize("spec", [{}, {"name": 3}, {"name": "nosuch", "dropout": 0.1, "classes": 1}, {"encoder": []}])
+def test_a_header_of_no_network(tmp_path: Path, spec: dict[str, object]) -> None:
+    run = tmp_path / "run"
+    save_checkpoint(replace(small(), model_spec=spec), run / FOLDER, is_best=True, keep=2)
+    with pytest.raises(RunError, match=r"epoch-0001\.json: model_spec is damaged:\n  - "):
+        load_model(run)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("part", ["", FOLDER, f"{FOLDER}/epoch-0001.json", f"{FOLDER}/epoch-0001.model.safetensors"])
+def test_what_may_not_be_read_is_named_and_not_called_damaged(tmp_path: Path, part: str) -> None:
+    run = tmp_path / "run"
+    save_checkpoint(small(), run / FOLDER, is_best=True, keep=2)
+    (run / part).chmod(0)
+    try:
+        with pytest.raises(RunError, match=r"cannot be read: [Pp]ermission denied\nFix: give this user") as caught:
+            load_model(run)
+        assert str(run / part) in caught.value.message
+    finally:
+        (run / part).chmod(0o700)
+
+
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_empty(tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RunError, match=r"cannot be read: Permission denied\nFix: give this user read"):
+        latest_checkpoint(tmp_path)

@@ -1,5 +1,6 @@
 """Decoding once, the cache, the order of items, and worker processes."""
 
+import hashlib
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from lesionseg.config import DataConfig
 from lesionseg.data import loader
 from lesionseg.data.images import decode_photo, read_image, read_mask, resize_mask, resize_photo
 from lesionseg.data.loader import EpochSampler, PairDataset, decode_pairs, make_loader, read_pair
+from lesionseg.data.recorded import require_recorded
 from lesionseg.data.transforms import Augmentation, augmentation
 from lesionseg.data.workers import starting_workers
 from lesionseg.errors import DataError, ImageError, OutputError
@@ -149,7 +152,7 @@ def test_the_cache_is_used_again(make: Make, tmp_path: Path, forbid_decoding: Ca
     cases = [make("a", 1), make("b", 2)]
     first = [np.array(part) for part in decode_pairs(cases, 32, 32, cache=tmp_path / "cache")]
     files = sorted(path.name for path in (tmp_path / "cache").iterdir())
-    assert [name.split("-")[-1] for name in files] == ["masks.npy", "photos.npy"]
+    assert [name.split("-")[-1] for name in files] == ["masks.npy", "photos.npy", "sha256.json"]
     forbid_decoding()
     again = decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
@@ -163,6 +166,59 @@ def test_a_cache_that_is_cut_off_is_made_anew(make: Make, tmp_path: Path, length
     photos.write_bytes(photos.read_bytes()[:length])
     again = decode_pairs(cases, 32, 32, cache=tmp_path / "cache")
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("part", ["photos", "masks", "sha256"])
+def test_a_cache_with_a_wrong_byte_is_made_anew(make: Make, tmp_path: Path, part: str) -> None:
+    cases, told = [make("a", 1), make("b", 2)], []
+    first = [np.array(part) for part in decode_pairs(cases, 32, 32, cache=tmp_path / "cache", warn=told.append)]
+    assert told == []
+    (file,) = (tmp_path / "cache").glob(f"*-{part}.*")
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(data)
+    again = decode_pairs(cases, 32, 32, cache=tmp_path / "cache", warn=told.append)
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    assert len(told) == 1
+    assert "is damaged, and is made anew" in told[0]
+    decode_pairs(cases, 32, 32, cache=tmp_path / "cache", warn=told.append)
+    assert len(told) == 1
+
+
+# --- what the manifest records ----------------------------------------------------------------------------------------
+
+
+def recorded(case: Case) -> Case:
+    return replace(case, sha256=hashlib.sha256(case.image.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_photos_that_have_changed_since_they_were_recorded(make: Make, tmp_path: Path, cached: bool) -> None:
+    cases = [recorded(make(name, seed)) for seed, name in enumerate("abcd")] + [make("unknown", 7)]
+    cache = tmp_path / "cache" if cached else None
+    decode_pairs(cases, 32, 32, cache=cache)
+    for name in "bd":
+        make(name, 100)
+    with pytest.raises(DataError, match="2 of 4 photos are not the ones that the manifest records") as caught:
+        decode_pairs(cases, 32, 32, cache=cache)
+    assert caught.value.problems == tuple(f"{name}: {tmp_path / name}.png" for name in "bd")
+    with pytest.raises(DataError, match="2 of 4 photos"):
+        require_recorded(cases, pytest.fail)
+    require_recorded([cases[0], cases[2], cases[4]], pytest.fail)
+
+
+def test_another_copy_of_a_data_set_is_a_warning(make: Make) -> None:
+    case = make("a")
+    told: list[str] = []
+    cases = [replace(case, case_id=str(number), sha256="0" * 64) for number in range(20)]
+    decode_pairs(cases, 32, 32, warn=told.append)
+    require_recorded(cases, told.append)
+    assert len(told) == 2
+    assert all("none of the 20 photos has the SHA-256 that the manifest records" in line for line in told)
+    with pytest.raises(DataError, match="20 of 21 photos"):
+        require_recorded([*cases, recorded(case)], told.append)
+    with pytest.raises(DataError, match="19 of 19 photos"):
+        require_recorded(cases[:19], told.append)
 
 
 def swap_photo(cases: list[Case]) -> list[Case]:
@@ -194,7 +250,7 @@ def test_the_cache_is_made_anew_when_a_file_or_the_order_changes(
     fresh = decode_pairs(changed, 32, 32)
     cached = decode_pairs(changed, 32, 32, cache=tmp_path / "cache")
     assert all(np.array_equal(one, other) for one, other in zip(fresh, cached, strict=True))
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
 def test_the_cache_keeps_sizes_apart(make: Make, tmp_path: Path) -> None:
@@ -221,7 +277,7 @@ def test_one_cache_filled_from_two_sides_at_once(make: Make, tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert [photos[:, 0, 0, 2].tolist() for photos, _ in results] == [[0, 1, 2, 3, 4, 5]] * 4
-    assert len(list((tmp_path / "cache").iterdir())) == 2, "no part is left over"
+    assert len(list((tmp_path / "cache").iterdir())) == 3, "no part is left over"
 
 
 # --- items ------------------------------------------------------------------------------------------------------------

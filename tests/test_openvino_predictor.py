@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from lesionseg.export.photos import generated_photos
 from lesionseg.inference.onnx_predictor import load_onnx
 from lesionseg.inference.openvino_predictor import load_openvino
 from lesionseg.inference.predictor import ExportedPredictor, load_predictor
+from lesionseg.inference.seal import SEAL, UNSEALED, seal
 
 openvino = pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
 pytestmark = pytest.mark.long
@@ -69,6 +71,10 @@ def test_the_digest_is_of_both_files(file, tmp_path):
     weights = bytearray(file.with_suffix(".bin").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "a.bin").write_bytes(weights)
+    with pytest.raises(RunError, match=r"a\.xml is damaged"):
+        load_openvino(tmp_path / "a.xml")
+    held = re.sub(rb'(?<=file_sha256 value=")[0-9a-f]{64}', UNSEALED.encode(), file.read_bytes())
+    (tmp_path / "a.xml").write_bytes(seal(held, [bytes(weights)]))
     assert load_openvino(tmp_path / "a.xml").sha256 != load_openvino(file).sha256
 
 
@@ -121,14 +127,25 @@ def test_files_that_cannot_be_used(exported, file, tmp_path):
         with pytest.raises(RunError, match=message):
             api.load(path)
 
-    refused(xml[:5000], weights, "no intact OpenVINO model")
-    refused(b"no model", weights, "no intact OpenVINO model")
-    refused(xml, weights[:1000], "no intact OpenVINO model")
-    refused(xml, None, r"m\.bin cannot be read[\s\S]*side by side")
-    refused(xml.replace(b"<lesionseg>", b"<other>").replace(b"</lesionseg>", b"</other>"), weights, "was not exported")
+    def again(changed: bytes) -> bytes:
+        held = re.search(rb'file_sha256 value="([0-9a-f]{64})', changed)
+        assert held is not None
+        return seal(changed.replace(held[1], UNSEALED.encode()), [weights])
+
+    refused(xml[:5000], weights, "no intact model that this version of lesionseg exported")
+    refused(b"no model", weights, "no intact model that this version of lesionseg exported")
+    refused(xml, weights[:1000], "m.xml is damaged: its SHA-256")
+    refused(xml, weights[:-1] + bytes([weights[-1] ^ 1]), "m.xml is damaged: its SHA-256")
+    refused(xml + b" ", weights, "m.xml is damaged: its SHA-256")
+    refused(again(xml.replace(b"<layers>", b"<layer>")), weights, "no intact OpenVINO model")
+    refused(xml, None, r"m\.bin does not exist[\s\S]*side by side")
+    other = xml.replace(b"<lesionseg>", b"<other>").replace(b"</lesionseg>", b"</other>")
+    refused(again(other), weights, "was not exported")
     told = json.dumps(load_onnx(exported[1]).info.height)
-    refused(xml.replace(f'<height value="{told}"'.encode(), b'<height value="tall"'), weights, "damaged")
-    with pytest.raises(RunError, match="cannot be read"):
+    tall = xml.replace(f'<height value="{told}"'.encode(), b'<height value="tall"')
+    refused(again(tall), weights, "height: input should be a valid integer")
+    refused(again(xml.replace(b'names="probability"', b'names="chance"')), weights, "no output 'probability'")
+    with pytest.raises(RunError, match="does not exist"):
         api.load(tmp_path / "none.xml")
     with pytest.raises(ConfigError, match="one state"):
         api.load(file, checkpoint="last")
@@ -142,10 +159,14 @@ def test_other_shapes_and_nan_are_refused(exported, file, tmp_path):
         bias = next(value for value in proto.graph.initializer if value.name.endswith("head.0.bias"))
         bias.raw_data = np.full(bias.dims, np.nan, np.float32).tobytes()
 
-    network = openvino.Core().read_model(altered(exported[1], tmp_path / "nan.onnx", change=spoil))
-    for key, text in load_onnx(exported[1]).info.to_metadata().items():
+    texts = load_onnx(exported[1]).info.to_metadata()
+    source = altered(exported[1], tmp_path / "nan.onnx", metadata=lambda values: texts, change=spoil)
+    network = openvino.Core().read_model(source)
+    for key, text in {**texts, SEAL: UNSEALED}.items():
         network.set_rt_info(text, ["lesionseg", key])
-    openvino.save_model(network, tmp_path / "nan.xml", compress_to_fp16=False)
+    xml = tmp_path / "nan.xml"
+    openvino.save_model(network, xml, compress_to_fp16=False)
+    xml.write_bytes(seal(xml.read_bytes(), [xml.with_suffix(".bin").read_bytes()]))
     with pytest.raises(NonFiniteError, match="gives NaN"):
         load_openvino(tmp_path / "nan.xml").infer(np.zeros((1, 64, 96, 3), np.uint8))
 

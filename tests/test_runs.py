@@ -167,7 +167,7 @@ def test_info_of_a_run_that_was_not_scored(make_run):
     (folder / "history.csv").unlink()
     assert load_info(folder)["config"]["data"]["manifest"] == "toy.csv"
     edit_json(folder / "run.json", manifest=None)
-    with pytest.raises(RunError, match=r"of the wrong type: manifest\.name, manifest\.sha256\n.*train"):
+    with pytest.raises(RunError, match=r"run\.json: manifest: should be a JSON object \(got None\)\n.*train"):
         load_info(folder)
     with pytest.raises(RunError, match="is not a run folder"):
         load_info(folder / "deeper")
@@ -191,14 +191,14 @@ def test_every_missing_file_is_named(make_run):
 
 DAMAGE = {
     "json cut": ("run.json", lambda p: p.write_text('{"name": "fro'), "not valid JSON"),
-    "json nested too deep": ("run.json", lambda p: p.write_text("[" * 100_000), "not valid JSON"),
-    "json list": ("run.json", lambda p: p.write_text("[1]"), "missing or of the wrong type: name, created"),
+    "json nested too deep": ("run.json", lambda p: p.write_text("[" * 100_000), "nested more than 50"),
+    "json list": ("run.json", lambda p: p.write_text("[1]"), "the whole: should be a JSON object"),
     "json key": (
         "run.json",
         lambda p: edit_json(p, config={"optim": {"loss": "bce"}}),
-        "config.data.manifest, config.optim.encoder_lr",
+        "config.optim.encoder_lr: missing",
     ),
-    "json type": ("run.json", lambda p: edit_json(p, status=3), "wrong type: status"),
+    "json type": ("run.json", lambda p: edit_json(p, status=3), "status: input should be a valid string (got 3)"),
     "json nan": ("evaluation/test/summary.json", lambda p: edit_json(p, threshold=float("nan")), "threshold"),
     "history empty": ("history.csv", lambda p: p.write_text(""), "not a valid CSV"),
     "history header only": ("history.csv", lambda p: p.write_text(",".join(HISTORY) + "\n"), "has no rows"),

@@ -67,7 +67,7 @@ def test_too_few_validation_photos_leave_it_uncalibrated(shipped: Path) -> None:
     [
         ("data: x\nlicense: y", r"no card has:\n  - license\nFix: use these keys: summary"),
         ("- a", "no card"),
-        ("{", "read"),
+        ("{", "is not valid YAML"),
     ],
 )
 def test_what_is_said_of_it_has_known_keys(tmp_path: Path, text: str, said: str) -> None:

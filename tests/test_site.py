@@ -84,7 +84,7 @@ def test_a_model_that_ships_brings_its_calibration(shipped: Path, page: Path) ->
 
 def test_what_is_no_model_is_refused(tmp_path: Path, page: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
-    with pytest.raises(RunError, match="no intact ONNX model"):
+    with pytest.raises(RunError, match="is no intact model that"):
         make_site(tmp_path / "bad.onnx", page)
 
 

@@ -60,10 +60,20 @@ def test_damaged_file_is_named(tmp_path: Path, file: Path) -> None:
         load_encoder_weights(str(broken))
 
 
-def test_wrong_metadata_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("input_mean", "0.5,0.5", "three finite numbers"),
+        ("input_std", "nan,1,1", "three finite numbers"),
+        ("bn_eps", "-1", "a positive number, got '-1'"),
+        ("bn_eps", "1e999", "a positive number"),
+        ("pad_type", "valid", "no padding 'valid'"),
+    ],
+)
+def test_wrong_metadata_is_named(tmp_path: Path, key: str, value: str, said: str) -> None:
     path = tmp_path / "odd.safetensors"
-    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"input_mean": "0.5,0.5"})
-    with pytest.raises(WeightsError, match="three numbers"):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {key: value})
+    with pytest.raises(WeightsError, match=said):
         load_encoder_weights(str(path))
 
 

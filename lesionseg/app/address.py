@@ -12,12 +12,14 @@ from typing import Any
 
 from lesionseg.app.hosts import bracketed, check_name
 from lesionseg.errors import ConfigError
+from lesionseg.io.reading import read_regular
 
 __all__ = ["PORT", "Address", "Listening", "cannot_listen", "check_address"]
 
 PORT = 8517
 """No other program's usual one: the page stays in the browser for offline use, under its address."""
 
+_PEM_BYTES = 2**20
 _LAST_PORT = 2**16 - 1
 _SocketAddress = tuple[Any, ...]
 
@@ -131,6 +133,10 @@ def _tls(address: Address) -> ssl.SSLContext | None:
         if address.key is not None:
             raise ConfigError("a key comes with a certificate", fix="add --certificate FILE")
         return None
+    for file in (address.certificate, address.key):
+        if file is not None:
+            # OpenSSL would wait for the writer of a named pipe.
+            read_regular(file, limit=_PEM_BYTES, error=ConfigError, fix="give PEM files, as mkcert makes them")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(address.certificate, address.key)

@@ -12,11 +12,12 @@ import numpy as np
 
 from lesionseg import RESEARCH_USE, __version__
 from lesionseg.app.building import VERSION_FILE, find_page
-from lesionseg.errors import ConfigError, OutputError
+from lesionseg.errors import ConfigError, OutputError, RunError
 from lesionseg.inference.exported import INPUT
-from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
+from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.plausibility import plausibility_table
 from lesionseg.io.ownership import RECORD, check_outputs, write_output
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_regular
 from lesionseg.records import THRESHOLD, RgbImage
 from lesionseg.shipped_models import DEFAULT, INT8, find_model, is_bundle, is_run, open_bundle, shipped_models
 
@@ -69,11 +70,12 @@ def make_site(model: Path, page: Path | None = None) -> Site:
     Raises:
         LesionsegError: the model is damaged or of another program, or there is no page.
     """
-    predictor = load_onnx(model, threads=1)
+    data = read_regular(model, limit=MAX_MODEL_BYTES, error=RunError)
+    predictor = OnnxPredictor(data, model, threads=1)
     folder = page or find_page()
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     files.pop(VERSION_FILE, None)
-    files["model.onnx"] = model.read_bytes()
+    files["model.onnx"] = data
     files["model.json"] = json.dumps(_describe(predictor, len(files["model.onnx"])), indent=1).encode()
     # The service worker knows every file by its digest, so a changed file is a changed script, which browsers notice.
     digests = {path: hashlib.sha256(data).hexdigest()[:16] for path, data in sorted(files.items()) if path != _WORKER}

@@ -15,6 +15,7 @@ from lesionseg.data.catalogue import Dataset, RemoteFile, find_dataset
 from lesionseg.data.fetch import Patience, Wire, fetch, notes_of, opener
 from lesionseg.data.unzip import Progress, on_disk, safe_unzip
 from lesionseg.errors import DownloadError
+from lesionseg.io.reading import read_regular
 from lesionseg.io.writing import write_atomic
 
 __all__ = ["MAX_BYTES", "DownloadResult", "FetchedFile", "download"]
@@ -105,7 +106,7 @@ def _obtain(file: RemoteFile, output: Path, wire: Wire, base: str | None) -> Fet
     before = wire.received
     if target.exists():
         with on_disk(target):
-            found = _RECORD.match(record.read_bytes()) if record.is_file() else None
+            found = _RECORD.match(read_regular(record, error=DownloadError)) if record.is_file() else None
             recorded = found[0].decode() if found else None
             sha256 = _verify(target, file, recorded)
     else:

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from lesionseg import __version__
 from lesionseg.data.catalogue import RemoteFile
 from lesionseg.data.unzip import Progress, on_disk, require_space
-from lesionseg.errors import DownloadError
+from lesionseg.errors import DownloadError, LesionsegError
+from lesionseg.io.reading import read_json
 from lesionseg.io.writing import sync
 
 __all__ = ["Patience", "Wire", "fetch", "notes_of", "opener"]
@@ -144,9 +145,9 @@ def _resume_point(part: Path, file: RemoteFile) -> tuple[int, str, int | None]:
     """Bytes that are there, what identifies the version they belong to, and its size in bytes where known."""
     try:
         offset = part.stat().st_size
-        notes = json.loads(notes_of(part).read_text(encoding="utf-8"))
+        notes = read_json(notes_of(part))
         validator, total = str(notes["validator"]), notes["total"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LesionsegError, OSError, KeyError, TypeError):
         return 0, "", None
     # Without anything to tell versions apart, halves of two could be put together.
     known = validator or file.sha256 or file.md5

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lesionseg.data.images import decode_photo, fit_photo, read_bytes
 from lesionseg.data.labels import BINARY, Labels
+from lesionseg.data.recorded import RecordedPhotos
 from lesionseg.data.transforms import Augmentation
 from lesionseg.data.workers import begin_worker, starting_workers
-from lesionseg.errors import DataError, ImageError, OutputError
+from lesionseg.errors import DataError, ImageError, LesionsegError, OutputError
 from lesionseg.io.leftovers import sweep, temporary_name
-from lesionseg.io.writing import PART
+from lesionseg.io.reading import read_json
+from lesionseg.io.writing import PART, write_atomic
 from lesionseg.records import Case, Pair
 
 __all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
@@ -29,8 +33,16 @@ __all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_p
 _Item = tuple[int, int]
 
 
-def read_pair(case: Case, height: int, width: int, labels: Labels = BINARY) -> Pair:
+def read_pair(
+    case: Case, height: int, width: int, labels: Labels = BINARY, recorded: RecordedPhotos | None = None
+) -> Pair:
     """Decodes a case and resizes it: the photo bilinear with antialiasing, the mask nearest.
+
+    Args:
+        case: a photo and its mask.
+        height, width: the size to bring them to, in pixels.
+        labels: what the mask's pixels mean.
+        recorded: where the photo is compared with what its manifest records.
 
     Raises:
         ImageError: a file cannot be decoded, there is no mask, or the sizes differ.
@@ -39,6 +51,8 @@ def read_pair(case: Case, height: int, width: int, labels: Labels = BINARY) -> P
         raise ImageError(f"{case.case_id} has no mask", fix="leave it out of training, or add its mask")
     # At least twice the target: scaled JPEG decoding then moves the resized pixels by 0.2 of 255 on average.
     data, mask = read_bytes(case.image), labels.read(case.mask)
+    if recorded is not None:
+        recorded.add(case, data)
     photo = decode_photo(data, str(case.image), at_least=(2 * height, 2 * width), like=(mask.shape[0], mask.shape[1]))
     if mask.shape != (photo.height, photo.width):
         raise ImageError(
@@ -56,6 +70,7 @@ def decode_pairs(
     labels: Labels = BINARY,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Decodes all cases once.
 
@@ -66,23 +81,26 @@ def decode_pairs(
         cache: a folder for memory-mapped arrays, reused while the cases' files and the size stay the same; None keeps
             the arrays in memory.
         progress: called with (done, total).
+        warn: called with a line where the cache was damaged, or the photos are of another copy of the data set.
 
     Returns:
         photos ``uint8 N H W 3`` and masks ``uint8 N 1 H W`` of 0 and 1, or of class indices.
 
     Raises:
-        DataError: listing every file that cannot be used.
+        DataError: listing every file that cannot be used, or every photo that is not the one of its manifest.
         OutputError: the cache folder cannot be written to.
     """
     key = _cache_key(cases, height, width, labels) if cache else ""
     files = [cache / f"{key}-{part}.npy" for part in ("photos", "masks")] if cache else []
-    if files and (kept := _load(files, len(cases))) is not None:
+    if files and (kept := _load(files, len(cases), warn)) is not None:
         return kept
+    recorded = RecordedPhotos()
     photos = np.empty((len(cases), height, width, 3), np.uint8)
     masks = np.empty((len(cases), 1, height, width), np.uint8)
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for index, result in enumerate(pool.map(lambda case: _try_read(case, height, width, labels), cases)):
+        read = partial(_try_read, height=height, width=width, labels=labels, recorded=recorded)
+        for index, result in enumerate(pool.map(read, cases)):
             if isinstance(result, ImageError):
                 problems.append(f"{cases[index].case_id}: {result.message}")
             else:
@@ -95,31 +113,55 @@ def decode_pairs(
             problems=problems,
             fix="replace these files, or take their rows out of the manifest",
         )
+    recorded.require(warn)
     if not files:
         return photos, masks
     _save(files, (photos, masks))
-    return decode_pairs(cases, height, width, labels=labels, cache=cache)
+    kept = _load(files, len(cases), warn)
+    # Where the disk does not keep what was written, the memory does.
+    return (photos, masks) if kept is None else kept
 
 
-def _load(files: Sequence[Path], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """What is kept; None where there is nothing, or what a power cut or a full disk has left of it."""
-    try:
-        photos, masks = (np.load(file, mmap_mode="r") for file in files)
-    except (OSError, ValueError, EOFError):
+def _load(
+    files: Sequence[Path], count: int, warn: Callable[[str], None]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """What is kept; None where there is nothing, or it is not what was written."""
+    if not all(file.is_file() for file in (*files, _digests(files))):
         return None
-    return (photos, masks) if len(photos) == len(masks) == count else None
-
-
-def _try_read(case: Case, height: int, width: int, labels: Labels) -> Pair | ImageError:
     try:
-        return read_pair(case, height, width, labels)
+        known = read_json(_digests(files))
+        if known == {file.name: _digest(file) for file in files}:
+            photos, masks = (np.load(file, mmap_mode="r") for file in files)
+            if len(photos) == len(masks) == count:
+                return photos, masks
+    except (LesionsegError, OSError, ValueError, EOFError):
+        # What a power cut or a full disk has left of it.
+        pass
+    warn(f"{files[0].parent}: what is kept of these photos is damaged, and is made anew")
+    return None
+
+
+def _digests(files: Sequence[Path]) -> Path:
+    return files[0].with_name(files[0].name.replace("-photos.npy", "-sha256.json"))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _try_read(case: Case, height: int, width: int, labels: Labels, recorded: RecordedPhotos) -> Pair | ImageError:
+    try:
+        return read_pair(case, height, width, labels, recorded)
     except ImageError as error:
         return error
 
 
 def _cache_key(cases: Sequence[Case], height: int, width: int, labels: Labels) -> str:
-    digest = hashlib.sha256(f"2 {height} {width} {labels}".encode())
+    digest = hashlib.sha256(f"3 {height} {width} {labels}".encode())
     for case in cases:
+        # Photos are compared with their manifest while they are decoded.
+        digest.update(f"{case.sha256}\0".encode())
         for path in (case.image, case.mask):
             try:
                 stat = path.stat() if path else None
@@ -132,6 +174,7 @@ def _cache_key(cases: Sequence[Case], height: int, width: int, labels: Labels) -
 
 def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
     try:
+        digests = {}
         for file, array in zip(files, arrays, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             sweep(file.parent, PART)
@@ -139,9 +182,11 @@ def _save(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
             temporary = file.with_name(temporary_name(PART, ".npy"))
             try:
                 np.save(temporary, array)
+                digests[file.name] = _digest(temporary)
                 temporary.replace(file)
             finally:
                 temporary.unlink(missing_ok=True)
+        write_atomic(_digests(files), json.dumps(digests).encode())
     except OSError as error:
         raise OutputError(
             f"{files[0].parent} cannot hold the cache: {error.strerror}", fix="free space or set data.cache=null"

@@ -16,7 +16,7 @@ from lesionseg.config import find_shipped, is_file
 from lesionseg.errors import ManifestError, OutputError
 from lesionseg.io.ownership import write_output
 from lesionseg.io.paths import as_path
-from lesionseg.io.reading import decode_text, read_regular, read_text
+from lesionseg.io.reading import MAX_TABLE_BYTES, decode_text, read_regular, read_text
 from lesionseg.io.tables import parse_table
 from lesionseg.records import Case
 
@@ -35,8 +35,6 @@ _REQUIRED = ("case_id", "image", "mask", "split")
 # As Windows writes them; other names may hold colons.
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FIXED = frozenset(COLUMNS) - {"diagnosis"}
-# Room for four million photos.
-_MAX_BYTES = 2**30
 # The longest path there is.
 _MAX_ROOT = 2**16
 
@@ -185,7 +183,7 @@ def read_manifest(source: str | Path, root: str | Path | None = None) -> Manifes
         ManifestError: listing every malformed row, repeated id, escaping path and missing file.
     """
     path = find_shipped(source, "data_manifests", ".csv")
-    data = read_regular(path, limit=_MAX_BYTES, error=ManifestError)
+    data = read_regular(path, limit=MAX_TABLE_BYTES, error=ManifestError)
     cases, problems = _parse(decode_text(data, str(path), error=ManifestError), path)
     if not problems and not cases:
         raise ManifestError(f"{path}: there is no row below the header", fix="pair photos and masks again")

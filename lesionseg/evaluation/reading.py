@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,22 @@ import numpy as np
 import pandas as pd
 
 from lesionseg.errors import DataError
-from lesionseg.io.reading import read_text
+from lesionseg.io import reading
+from lesionseg.io.schema import Record, problems_of
 from lesionseg.tables import delimiter_of
 
 __all__ = ["is_a", "read_json", "read_table", "shorten"]
 
 
-def read_json(path: Path, keys: Mapping[str, tuple[type, ...]], problems: list[str]) -> dict[str, Any]:
-    """A JSON object that holds the dotted ``keys`` with values of those types."""
+def read_json(path: Path, model: type[Record], problems: list[str]) -> dict[str, Any]:
+    """A JSON object that is of a model; what is wrong with it becomes ``problems``."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        problems.append(f"{path}: {error.strerror}")
+        tree = reading.read_json(path)
+    except DataError as error:
+        problems.append(error.message)
         return {}
-    except (ValueError, RecursionError) as error:
-        problems.append(f"{path}: not valid JSON ({error})")
-        return {}
-    wrong = [key for key, kinds in keys.items() if not is_a(_look_up(tree, key), kinds)]
-    if wrong:
-        problems.append(f"{path}: missing or of the wrong type: {', '.join(wrong)}")
+    problems += [f"{path}: {problem}" for problem in problems_of(model, tree)]
     return tree if isinstance(tree, dict) else {}
-
-
-def _look_up(tree: object, dotted: str) -> object:
-    for part in dotted.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
 
 
 def is_a(value: object, kinds: tuple[type, ...]) -> bool:
@@ -60,10 +49,10 @@ def read_table(
         with warnings.catch_warnings():
             # Pandas only warns of rows that are longer than the header, and drops their ends.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            text = read_text(path)
-            frame = pd.read_csv(
-                io.StringIO(text), sep=delimiter_of(text), dtype=str, keep_default_na=False, index_col=False
-            ).fillna("")
+            text = reading.read_text(path, limit=reading.MAX_TABLE_BYTES)
+            options: dict[str, Any] = {"keep_default_na": False, "index_col": False}
+            frame: pd.DataFrame = pd.read_csv(io.StringIO(text), sep=delimiter_of(text), dtype=str, **options)
+            frame = frame.fillna("")
     except DataError as error:
         problems.append(error.message)
         return pd.DataFrame()

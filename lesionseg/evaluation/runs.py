@@ -26,7 +26,9 @@ from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import RunError
 from lesionseg.evaluation.columns import CALIBRATION, COUNTS, FURTHER, SCORES, THRESHOLD_CURVE
 from lesionseg.evaluation.reading import is_a, read_json, read_table, shorten
+from lesionseg.evaluation.schema import ClassesInfo, OutsideInfo, RunInfo, SummaryInfo
 from lesionseg.io.locking import is_held
+from lesionseg.io.schema import Record
 
 __all__ = [
     "CLASS_FILES",
@@ -52,28 +54,6 @@ HISTORY = (
 
 _PER_IMAGE = (*SCORES, *COUNTS, "lesion_fraction")
 _NUMBER = (int, float)
-_INFO: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "created", "status", "config.data.manifest", "config.optim.loss"), (str,)),
-    **dict.fromkeys(("config.optim.encoder_lr", "config.optim.decoder_lr", "config.loop.epochs"), _NUMBER),
-    **{f"parameters.{part}": (int,) for part in ("encoder", "decoder", "total", "trainable", "non_trainable")},
-    **dict.fromkeys(("encoder_weights.source", "encoder_weights.sha256", "manifest.name", "manifest.sha256"), (str,)),
-    **dict.fromkeys(("versions", "hardware"), (dict,)),
-}
-# Predictions of another tool come without a training.
-_OUTSIDE: dict[str, tuple[type, ...]] = dict.fromkeys(("name", "created", "predictions"), (str,))
-_SUMMARY: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("run", "split", "checkpoint", "model_sha256", "manifest_sha256", "empty_mask_policy"), (str,)),
-    "n": (int,),
-    "threshold": _NUMBER,
-    "means": (dict,),
-}
-_CLASSES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("pixel_accuracy", "mean_iou"), _NUMBER),
-    **dict.fromkeys(("names", "size"), (list,)),
-    "iou": (dict,),
-    "model_sha256": (str,),
-    "n": (int,),
-}
 CLASS_FILES = ("classes.json", "per_image_classes.csv")
 """What an evaluation of several classes has beside the rest."""
 
@@ -154,7 +134,7 @@ def load_run(folder: Path, split: str) -> RunResult:
         trained.append(f"{folder / 'history.csv'}: the epochs do not count 1, 2, 3, ...")
     place = folder / "evaluation" / split
     evaluated: list[str] = []
-    summary = read_json(place / "summary.json", _SUMMARY, evaluated)
+    summary = read_json(place / "summary.json", SummaryInfo, evaluated)
     per_image = read_table(place / "per_image.csv", _PER_IMAGE, evaluated, key="case_id", maybe=FURTHER)
     if not evaluated:
         evaluated += _check_evaluation(place, split, summary, per_image)
@@ -162,7 +142,7 @@ def load_run(folder: Path, split: str) -> RunResult:
     info = {**info, **summary.get("sources", {})} if outside and not evaluated else info
     classes = None
     if (place / "classes.json").is_file():
-        classes = read_json(place / "classes.json", _CLASSES, evaluated)
+        classes = read_json(place / "classes.json", ClassesInfo, evaluated)
         if not evaluated and (classes["model_sha256"], classes["n"]) != (summary["model_sha256"], summary["n"]):
             evaluated.append(f"{place / 'classes.json'}: of another model or other photos than summary.json")
     calibration = _read_curve(place / "calibration.csv", CALIBRATION, evaluated)
@@ -185,7 +165,7 @@ def _how_to_score(folder: Path, split: str, outside: bool) -> str:
 def _read_info(folder: Path, problems: list[str]) -> dict[str, Any]:
     """``run.json`` of a training, or of another tool's predictions."""
     path = folder / "run.json"
-    info = read_json(path, _INFO if is_trained(read_json(path, {}, [])) else _OUTSIDE, problems)
+    info = read_json(path, RunInfo if is_trained(read_json(path, Record, [])) else OutsideInfo, problems)
     if info.get("status") == "running" and is_held(folder) is False:
         # A training holds its folder. One that was killed could not write that it has ended.
         info["status"] = KILLED
@@ -260,7 +240,7 @@ def truths_of(results: Sequence[RunResult]) -> Labels:
     for result in results:
         settings = result.info.get("config", {}).get("data", {})
         if settings.get("classes"):
-            return labels_of(DataConfig(manifest="", classes=settings["classes"]))
+            return labels_of(DataConfig(manifest="-", classes=settings["classes"]))
     return BINARY
 
 

@@ -16,6 +16,7 @@ from lesionseg.export.graph import count_macs
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_int8
 from lesionseg.io.ownership import write_output
+from lesionseg.io.reading import read_text
 from lesionseg.shipped_models import is_bundle, open_bundle
 from lesionseg.tables import one_line
 
@@ -86,10 +87,7 @@ def _origin(run: Path) -> tuple[Mapping[str, Any], str]:
     if is_bundle(run):
         info = load_int8(open_bundle(run), threads=1).info
         return info.run, info.history
-    try:
-        history = (run / "history.csv").read_text(encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{run / 'history.csv'} cannot be read: {error.strerror}", fix="train it again") from error
+    history = read_text(run / "history.csv", error=RunError, fix="train it again")
     return _without_places(load_info(run)), history
 
 

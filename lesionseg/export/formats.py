@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from lesionseg.errors import ConfigError
 from lesionseg.export.graph import ExportModule
 from lesionseg.export.layout import narrow_head, shuffle_channels_last
-from lesionseg.export.onnx import trace, with_metadata
+from lesionseg.export.onnx import serialize, trace, with_metadata
 from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_int8
 from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.openvino_predictor import OpenvinoPredictor
+from lesionseg.inference.seal import SEAL, UNSEALED, seal
 from lesionseg.io.leftovers import scratch
 
 __all__ = ["FORMATS", "Built", "Format", "Infer"]
@@ -87,13 +88,14 @@ def _openvino(module: ExportModule, info: ExportInfo, calibration: Calibration |
     # float16 is how OpenVINO stores weights; it computes in what the device does best.
     half = info.precision == "float16"
     graph = _onnx_graph(module, replace(info, precision="float32") if half else info, calibration)
-    network = openvino.Core().read_model(with_metadata(graph, info.to_metadata()))
-    for key, text in info.to_metadata().items():
+    network = openvino.Core().read_model(serialize(graph, info.to_metadata()))
+    for key, text in {**info.to_metadata(), SEAL: UNSEALED}.items():
         network.set_rt_info(text, [OPENVINO_INFO, key])
     with scratch("lesionseg-") as folder:
         path = folder / "model.xml"
         openvino.save_model(network, path, compress_to_fp16=half)
         files = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".xml")}
+    files[".xml"] = seal(files[".xml"], [files[".bin"]])
     made = OpenvinoPredictor(files[".xml"], files[".bin"], Path(f"{info.name}.xml"), threads=1)
     return Built(files, made.infer)
 

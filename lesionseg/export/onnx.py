@@ -9,8 +9,9 @@ import torch
 
 from lesionseg.export.graph import ExportModule
 from lesionseg.inference.exported import INPUT
+from lesionseg.inference.seal import SEAL, UNSEALED, seal
 
-__all__ = ["trace", "with_metadata"]
+__all__ = ["serialize", "trace", "with_metadata"]
 
 _OPSET = 20
 
@@ -49,6 +50,11 @@ def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_metadata(proto: onnx.ModelProto, values: Mapping[str, str]) -> bytes:
+    """The file's bytes, with these texts and its own digest in it."""
+    return seal(serialize(proto, {**values, SEAL: UNSEALED}))
+
+
+def serialize(proto: onnx.ModelProto, values: Mapping[str, str]) -> bytes:
     """The file's bytes, with these texts in it."""
     onnx.helper.set_model_props(proto, dict(values))
     proto.producer_name, proto.producer_version = "lesionseg", values["lesionseg_version"]

@@ -16,6 +16,7 @@ from lesionseg.config import load_config
 from lesionseg.data.images import read_bytes
 from lesionseg.data.labels import Labels
 from lesionseg.data.manifest import read_manifest
+from lesionseg.data.recorded import RecordedPhotos
 from lesionseg.data.resizing import resize_probability
 from lesionseg.data.splits import training_parts
 from lesionseg.data.synthetic import generate
@@ -68,23 +69,29 @@ def read_photos(cases: Sequence[Case], labels: Labels, height: int, width: int) 
     """Decodes cases.
 
     Raises:
-        DataError: listing every case that cannot be read.
+        DataError: listing every case that cannot be read, or every photo that is not the one of its manifest.
     """
+    recorded = RecordedPhotos()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda case: _read(case, labels, height, width), cases))
+        found = list(pool.map(lambda case: _read(case, labels, height, width, recorded), cases))
+    recorded.require(lambda _: None)
     if problems := [item for item in found if isinstance(item, str)]:
         raise DataError("not every photo can be used", problems=problems, fix="correct these files")
     pairs = [item for item in found if not isinstance(item, str)]
     return ScoredPhotos(np.stack([pixels for pixels, _ in pairs]), tuple(truth for _, truth in pairs))
 
 
-def _read(case: Case, labels: Labels, height: int, width: int) -> tuple[NDArray[np.uint8], BoolMask] | str:
+def _read(
+    case: Case, labels: Labels, height: int, width: int, recorded: RecordedPhotos
+) -> tuple[NDArray[np.uint8], BoolMask] | str:
     if case.mask is None:
         return f"{case.case_id}: has no mask"
     try:
         truth = labels.lesion(labels.read(case.mask))
         like = (truth.shape[0], truth.shape[1])
-        return decode(read_bytes(case.image), str(case.image), height, width, like=like).pixels, truth
+        data = read_bytes(case.image)
+        recorded.add(case, data)
+        return decode(data, str(case.image), height, width, like=like).pixels, truth
     except ImageError as error:
         return f"{case.case_id}: {error.message}"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import yaml
 
 from lesionseg import RESEARCH_USE, __version__
 from lesionseg.data.leaks import refuse_shared
@@ -22,11 +21,12 @@ from lesionseg.export.model_card import ABOUT, model_card
 from lesionseg.export.onnx import with_metadata
 from lesionseg.export.photos import ScoredPhotos, read_photos, run_parts
 from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good, run_inputs, varied
-from lesionseg.inference.onnx_predictor import OnnxPredictor
+from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
 from lesionseg.io.leftovers import scratch
 from lesionseg.io.ownership import RECORD, check_outputs, write_output
+from lesionseg.io.reading import read_yaml
 from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
 from lesionseg.records import THRESHOLD, Case
@@ -57,10 +57,7 @@ def read_about(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}", fix="pass a YAML file") from error
+    found = read_yaml(path, error=ConfigError, fix="pass a YAML file")
     keys = [str(key) for key in (found if isinstance(found, dict) else [found])]
     if strange := [key for key in keys if key not in ABOUT]:
         known = ", ".join(ABOUT)
@@ -164,7 +161,7 @@ def _check_weights(weights: bytes, trained: TorchPredictor, output: Path) -> Non
 
 def _calibrated(file: Path, name: str, val: ScoredPhotos, say: Say) -> tuple[OnnxPredictor, bytes]:
     """The int8 model with its calibration and its new name in it, and the bytes of its file."""
-    rough = OnnxPredictor(file.read_bytes(), file, threads=1)
+    rough = load_onnx(file, threads=1)
     quality = calibrate(rough, val)
     if quality is None:
         say(f"not calibrated: there are {len(val.truths)} validation photos, and it takes {FEWEST}")

@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.data.labels import Labels
-from lesionseg.errors import NonFiniteError, ShapeError
+from lesionseg.errors import NonFiniteError, RunError, ShapeError
 
-__all__ = ["both_classes", "lesion_of", "require_batch", "require_finite"]
+__all__ = ["both_classes", "lesion_of", "require_batch", "require_probabilities"]
+
+# Sums of probabilities may be rounded past 1.
+_ROUNDING = 1e-3
+_OTHER = "use a model that lesionseg trained or exported"
 
 
 def require_batch(batch: NDArray[np.uint8], height: int, width: int) -> None:
@@ -25,14 +29,27 @@ def require_batch(batch: NDArray[np.uint8], height: int, width: int) -> None:
         )
 
 
-def require_finite(probabilities: NDArray[np.float32], model: str) -> None:
-    """Makes sure that there is no NaN.
+def require_probabilities(found: object, shape: tuple[int, ...], model: str) -> NDArray[np.float32]:
+    """Return what a network gave, if it is probabilities.
+
+    Args:
+        found: the network's result.
+        shape: the expected one.
+        model: its name, for messages.
 
     Raises:
-        NonFiniteError: there is, naming the model.
+        RunError: it is no ``float32`` array of this shape, or leaves [0, 1].
+        NonFiniteError: there is NaN.
     """
-    if not np.isfinite(probabilities).all():
+    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != shape:
+        kind = f"{found.dtype} {' x '.join(map(str, found.shape))}" if isinstance(found, np.ndarray) else type(found)
+        raise RunError(f"the model {model} gives {kind}, not float32 {' x '.join(map(str, shape))}", fix=_OTHER)
+    low, high = found.min(), found.max()
+    if np.isnan(low) or np.isnan(high):
         raise NonFiniteError(f"the model {model} gives NaN", fix="train it again")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise RunError(f"the model {model} gives {low:.4g} to {high:.4g}, not probabilities in [0, 1]", fix=_OTHER)
+    return found
 
 
 def lesion_of(probabilities: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lesionseg.errors import ConfigError, ImageError, LesionsegError
+from lesionseg.errors import ConfigError, ImageError, LesionsegError, RunError
 from lesionseg.inference.cluster import join_cluster, require_ray
 from lesionseg.inference.job import Job, Outcome, Tally, refuse_long_name
 from lesionseg.inference.journal import Journal
@@ -42,6 +42,7 @@ from lesionseg.inference.stages import PredictOptions
 from lesionseg.inference.store import Store, open_store
 from lesionseg.inference.table import TABLE
 from lesionseg.inference.written import Written, log_outputs, log_path
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_regular
 from lesionseg.shipped_models import INT8, find_model, is_bundle, open_bundle
 
 __all__ = ["ClusterResult", "next_save", "predict_distributed"]
@@ -157,7 +158,7 @@ def _sendable(model: Path) -> tuple[bytes, Path]:
         return open_bundle(model).read(INT8), model / INT8
     if model.suffix != ".onnx":
         raise ConfigError(f"{model} cannot be sent to other machines", fix="make an .onnx file: lesionseg export RUN")
-    return model.read_bytes(), model
+    return read_regular(model, limit=MAX_MODEL_BYTES, error=RunError), model
 
 
 def _list(source: Store, output: Store) -> tuple[Store, Listing]:
@@ -258,7 +259,7 @@ class _Actor:
         import ray
 
         self._sent = sent
-        model = OnnxPredictor(ray.get(sent.model), Path(sent.name), threads=1)
+        model = OnnxPredictor(ray.get(sent.model), Path(sent.name), threads=1, verified=True)
         self._job = Job(sent.refine.around(model, sent.options.threshold), sent.options)
         log = log_path(Path(sent.output.base), f"ray-{uuid.uuid4().hex}")
         record = partial(log_outputs, log) if sent.output.files is None else lambda *_: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from lesionseg import RESEARCH_USE, __version__
 from lesionseg.data.labels import Labels
 from lesionseg.errors import RunError
 from lesionseg.inference.quality import Quality
+from lesionseg.io.reading import parse_json
+from lesionseg.io.schema import Count, Record, Triple, require
 from lesionseg.io.writing import write_atomic
 from lesionseg.records import THRESHOLD
 from lesionseg.shipped_models import SCORES_OF
+from lesionseg.shipped_models.schema import LabelsRecord, QualityRecord, Side
 
 __all__ = ["INPUT", "OPENVINO_INFO", "ExportInfo", "run_files", "unpack_run"]
 
@@ -25,6 +29,10 @@ OPENVINO_INFO = "lesionseg"
 """Where an OpenVINO file's ``rt_info`` holds the texts of ``ExportInfo.to_metadata``."""
 
 _VERSION = "1"
+_AGAIN = "export it again"
+_NUMBERS = {"height", "width", "macs", "qat_epochs"}
+_NUMBER = re.compile(r"\d{1,18}")
+_JSON = {"mean", "std", "classes", "masks", "run", "quality"}
 _RESIZE = "to height x width without keeping the aspect, Pillow BILINEAR (antialiased); probability back with BILINEAR"
 _LICENCE = "Apache-2.0 for the program; the weights also carry the terms of their encoder weights and training photos"
 
@@ -96,28 +104,56 @@ class ExportInfo:
         """
         if values.get("lesionseg_export") != _VERSION:
             raise RunError(f"{path} was not exported by this version of lesionseg", fix="use 'lesionseg export RUN'")
-        try:
-            masks = json.loads(values["masks"])
-            return cls(
-                name=values["name"],
-                checkpoint=values["checkpoint"],
-                architecture=values["architecture"],
-                precision=values["precision"],
-                height=int(values["height"]),
-                width=int(values["width"]),
-                macs=int(values["macs"]),
-                history=values["history"],
-                # Files of earlier versions do not have it.
-                qat_epochs=int(values.get("qat_epochs", "0")),
-                mean=tuple(json.loads(values["mean"])),
-                std=tuple(json.loads(values["std"])),
-                labels=Labels(tuple(json.loads(values["classes"])), masks["classes"], masks["band"]),
-                weights_sha256=values["weights_sha256"],
-                run=json.loads(values["run"]),
-                quality=Quality.from_json(json.loads(values["quality"])) if "quality" in values else None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: what it says of itself is damaged ({error})", fix="export it again") from error
+        found = _read(values, path)
+        return cls(
+            name=found.name,
+            checkpoint=found.checkpoint,
+            architecture=found.architecture,
+            precision=found.precision,
+            height=found.height,
+            width=found.width,
+            macs=found.macs,
+            history=found.history,
+            qat_epochs=found.qat_epochs,
+            mean=tuple(found.mean),
+            std=tuple(found.std),
+            labels=Labels(tuple(found.labels.names), found.labels.classes, found.labels.band),
+            weights_sha256=found.weights_sha256,
+            run=found.run,
+            quality=None if found.quality is None else Quality.from_json(found.quality.model_dump()),
+        )
+
+
+class _Texts(Record):
+    """The metadata, with the numbers and JSON in its texts parsed."""
+
+    name: str
+    checkpoint: str
+    architecture: str
+    precision: str
+    height: Side
+    width: Side
+    macs: Count
+    history: str
+    qat_epochs: Count
+    mean: Triple
+    std: Triple
+    labels: LabelsRecord
+    weights_sha256: str
+    run: dict[str, Any]
+    quality: QualityRecord | None = None
+
+
+def _read(values: Mapping[str, str], path: Path) -> _Texts:
+    where, texts = f"{path}: its metadata", {key: str(text) for key, text in values.items()}
+    found: dict[str, Any] = dict(texts)
+    for key in _NUMBERS & texts.keys():
+        found[key] = int(texts[key]) if _NUMBER.fullmatch(texts[key]) else texts[key]
+    for key in _JSON & texts.keys():
+        found[key] = parse_json(texts[key], f"{where}, {key},", error=RunError, repair=_AGAIN)
+    masks = found.get("masks")
+    found["labels"] = {"names": found.get("classes"), **(masks if isinstance(masks, dict) else {})}
+    return require(_Texts, found, where, error=RunError, fix=_AGAIN)
 
 
 def run_files(info: ExportInfo, name: str, scores_of: str | None = None) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lesionseg.config import DataConfig, load_config
 from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import ConfigError, RunError
-from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_finite
+from lesionseg.inference.batches import both_classes, lesion_of, require_batch, require_probabilities
 from lesionseg.inference.quality import Quality
 from lesionseg.inference.single import PhotoPrediction, PhotoSource, TakesPhotos
 from lesionseg.shipped_models import INT8, WEIGHTS, Bundle, find_model, is_bundle, is_run, open_bundle
@@ -164,8 +164,7 @@ class TorchPredictor(TakesPhotos):
             logits = self._net(images).float()
             found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
             probabilities: NDArray[np.float32] = found.contiguous().cpu().numpy()
-        require_finite(probabilities, f"{self.name} ({self.checkpoint})")
-        return probabilities
+        return require_probabilities(probabilities, probabilities.shape, f"{self.name} ({self.checkpoint})")
 
 
 def load_predictor(
@@ -213,7 +212,8 @@ def load_int8(bundle: Bundle, *, threads: int | None = None) -> ExportedPredicto
     """
     from lesionseg.inference.onnx_predictor import OnnxPredictor
 
-    return OnnxPredictor(bundle.read(INT8), bundle.folder / INT8, threads=threads, name=bundle.name)
+    # Its bytes are those of model.json's digest.
+    return OnnxPredictor(bundle.read(INT8), bundle.folder / INT8, threads=threads, name=bundle.name, verified=True)
 
 
 def load_file(path: Path, *, threads: int | None = None) -> ExportedPredictor:

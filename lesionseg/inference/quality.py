@@ -146,7 +146,9 @@ class Quality:
 
     def __post_init__(self) -> None:
         line = np.array([self.certainties, self.dice], np.float64)
-        if line.shape[1] < 2 or (np.diff(line) < 0).any() or line.min() < 0 or line.max() > 1:
+        # Written so that NaN fails, too.
+        inside = line.shape[1] >= 2 and line.min() >= 0 and line.max() <= 1
+        if not (inside and (np.diff(line) >= 0).all()):
             raise ValueError("the ends of the line must rise within [0, 1]")
 
     def expected_dice(self, value: float) -> float:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -15,6 +15,8 @@ from lesionseg.errors import DataError, LesionsegError
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_MODEL_BYTES",
+    "MAX_TABLE_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_VALUES",
     "decode_text",
@@ -27,14 +29,19 @@ __all__ = [
 ]
 
 MAX_TEXT_BYTES = 64 * 2**20
-"""Default size limit of JSON files and tables."""
+"""Default size limit of text files."""
+MAX_TABLE_BYTES = 2**30
+"""Size limit of tables with a row for each photo, which may be millions."""
 MAX_YAML_BYTES = 2**20
 """Size limit of YAML files."""
+MAX_MODEL_BYTES = 2 * 2**30
+"""Size limit of models and of their weights."""
 MAX_DEPTH = 50
 """How deep JSON and YAML values may be nested."""
 MAX_VALUES = 100_000
 """How many values a YAML file may hold once its aliases are expanded."""
 
+_RESTORE = "restore it from its source"
 _KINDS = {
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a named pipe",
@@ -68,7 +75,7 @@ def read_regular(
             status = os.fstat(handle)
             if kind := next((name for test, name in _KINDS.items() if test(status.st_mode)), ""):
                 raise error(f"{path} is {kind} and not a file", fix="pass a regular file")
-            data = file.read(limit + 1) if status.st_size <= limit else None
+            data = _read(file, status.st_size, limit) if status.st_size <= limit else None
     except FileNotFoundError as problem:
         reason = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
         raise error(f"{path} {reason}", fix=fix) from problem
@@ -84,6 +91,12 @@ def read_regular(
     if data is None or len(data) > limit:
         raise error(f"{path} is larger than {limit:,} bytes", fix="check that it is the right file")
     return data
+
+
+def _read(file: BinaryIO, size: int, limit: int) -> bytes:
+    # A buffer as large as the file, and not as the limit; what grows meanwhile, or hides its size, is read on.
+    data = file.read(size + 1)
+    return data + file.read(limit + 1 - len(data)) if len(data) > size else data
 
 
 def read_text(
@@ -116,23 +129,36 @@ def decode_text(data: bytes, where: str, *, error: type[LesionsegError] = DataEr
 
 
 def read_json(
-    path: Path, *, limit: int = MAX_TEXT_BYTES, error: type[LesionsegError] = DataError, fix: str = "check the path"
+    path: Path,
+    *,
+    limit: int = MAX_TEXT_BYTES,
+    error: type[LesionsegError] = DataError,
+    fix: str = "check the path",
+    repair: str = _RESTORE,
 ) -> Any:
     """Return the value that a JSON file holds.
+
+    Args:
+        path: the file.
+        limit, error, fix: as in ``read_regular``.
+        repair: what to do about a file that is damaged.
 
     Raises:
         LesionsegError: of class ``error``; as ``read_text`` and ``parse_json``.
     """
-    return parse_json(read_text(path, limit=limit, error=error, fix=fix), str(path), error=error)
+    return parse_json(read_text(path, limit=limit, error=error, fix=fix), str(path), error=error, repair=repair)
 
 
-def parse_json(text: str | bytes, where: str, *, error: type[LesionsegError] = DataError) -> Any:
+def parse_json(
+    text: str | bytes, where: str, *, error: type[LesionsegError] = DataError, repair: str = _RESTORE
+) -> Any:
     """Parse JSON text, nested at most ``MAX_DEPTH`` deep.
 
     Args:
         text: the JSON text.
         where: what the text is, for messages; for example the file's path.
         error: the class of the error to raise.
+        repair: what to do about it.
 
     Raises:
         LesionsegError: of class ``error``; the text is not JSON, or nested too deeply.
@@ -140,16 +166,16 @@ def parse_json(text: str | bytes, where: str, *, error: type[LesionsegError] = D
     try:
         value = json.loads(text)
     except RecursionError as problem:
-        raise _too_deep(where, error) from problem
+        raise _too_deep(where, error, repair) from problem
     except ValueError as problem:
-        raise error(f"{where} is not valid JSON: {problem}", fix="restore it from its source") from problem
+        raise error(f"{where} is not valid JSON: {problem}", fix=repair) from problem
     if _depth_exceeds(value, MAX_DEPTH):
-        raise _too_deep(where, error)
+        raise _too_deep(where, error, repair)
     return value
 
 
-def _too_deep(where: str, error: type[LesionsegError]) -> LesionsegError:
-    return error(f"{where} is nested more than {MAX_DEPTH} levels deep", fix="restore it from its source")
+def _too_deep(where: str, error: type[LesionsegError], repair: str) -> LesionsegError:
+    return error(f"{where} is nested more than {MAX_DEPTH} levels deep", fix=repair)
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from lesionseg.config import is_file
 from lesionseg.errors import RunError, WeightsError
 from lesionseg.io.paths import as_path
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_regular
 from lesionseg.shipped_models import WEIGHTS, default_bundle, find_bundle, open_bundle
 
 __all__ = ["ARCHITECTURE", "EncoderSpec", "EncoderWeights", "load_encoder_weights", "widened"]
@@ -153,6 +155,7 @@ def _from_file(path: Path) -> EncoderWeights:
     )
     if not is_file(path):
         raise WeightsError(f"encoder weights: {path} is not a file", fix=fix)
+    data = read_regular(path, limit=MAX_MODEL_BYTES, error=WeightsError, fix=fix)
     try:
         with safe_open(str(path), framework="pt") as file:
             meta = file.metadata() or {}
@@ -163,10 +166,10 @@ def _from_file(path: Path) -> EncoderWeights:
         spec = EncoderSpec(
             mean=_triple(meta["input_mean"].split(",")) if "input_mean" in meta else IMAGENET_MEAN,
             std=_triple(meta["input_std"].split(",")) if "input_std" in meta else IMAGENET_STD,
-            bn_eps=float(meta.get("bn_eps", "1e-5")),
-            pad_type=meta.get("pad_type", ""),
+            bn_eps=_positive(meta.get("bn_eps", "1e-5")),
+            pad_type=_padding(meta.get("pad_type", "")),
             source=path.name,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=hashlib.sha256(data).hexdigest(),
         )
     except ValueError as error:
         raise WeightsError(f"encoder weights: the metadata of {path} is wrong: {error}", fix=fix) from error
@@ -175,6 +178,19 @@ def _from_file(path: Path) -> EncoderWeights:
 
 def _triple(values: Any) -> Triple:
     numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3:
-        raise ValueError(f"expected three numbers, one a channel, got {len(numbers)}")
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"expected three finite numbers, one a channel, got {numbers}")
     return numbers
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(f"expected a positive number, got {text!r}")
+    return number
+
+
+def _padding(text: str) -> str:
+    if text not in ("", "same"):
+        raise ValueError(f"there is no padding {text!r}")
+    return text

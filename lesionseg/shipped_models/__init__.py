@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from lesionseg.errors import RunError
 from lesionseg.io.paths import expand_home
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_json, read_regular
 
 __all__ = [
     "DEFAULT",
@@ -51,14 +51,6 @@ VERSION = 1
 
 _FOLDER = Path(__file__).parent
 _EXPORTED = (".onnx", ".xml")
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "checkpoint"), str),
-    **dict.fromkeys(("spec", "labels", "cost", "training", "encoder", "files"), dict),
-    "image_size": list,
-    "threshold": float,
-    "quality": (dict, type(None)),
-    "scores": (dict, type(None)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +87,7 @@ class Bundle:
             RunError: it is missing, or not what it was when the bundle was made.
         """
         path = self.folder / file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror}", fix=_renew(self.folder)) from error
+        data = read_regular(path, limit=MAX_MODEL_BYTES, error=RunError, fix=_renew(self.folder))
         if hashlib.sha256(data).hexdigest() != self.digest(file):
             raise RunError(f"{path} is damaged: its SHA-256 is not the one in {FACTS}", fix=_renew(self.folder))
         return data
@@ -133,32 +122,16 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         RunError: ``model.json`` is missing, damaged or of another version.
     """
-    path = folder / FACTS
-    try:
-        facts: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}", fix=_renew(folder)) from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}", fix=_renew(folder)) from error
+    # The command line imports this module and must start without pydantic.
+    from lesionseg.io.schema import require
+    from lesionseg.shipped_models.schema import BundleFacts
+
+    path, fix = folder / FACTS, _renew(folder)
+    facts: Any = read_json(path, error=RunError, fix=fix, repair=fix)
     if not isinstance(facts, dict) or facts.get("lesionseg_model") != VERSION:
-        raise RunError(f"{path} is no model of this version of lesionseg", fix=_renew(folder))
-    wrong = [key for key, kind in _KINDS.items() if key not in facts or not isinstance(facts[key], kind)]
-    # It becomes the name of files and folders.
-    wrong += ["name"] if "name" not in wrong and not _is_plain(facts["name"]) else []
-    wrong += [f"files.{file}" for file in (WEIGHTS, INT8) if not _is_file_entry(facts, file)]
-    if wrong:
-        raise RunError(f"{path} is damaged", problems=[f"{key}: missing or wrong" for key in wrong], fix=_renew(folder))
+        raise RunError(f"{path} is no model of this version of lesionseg", fix=fix)
+    require(BundleFacts, facts, path, error=RunError, fix=fix)
     return Bundle(folder, facts)
-
-
-def _is_plain(name: str) -> bool:
-    return name == PureWindowsPath(name).name and name not in ("", ".", "..") and name.isprintable()
-
-
-def _is_file_entry(facts: Mapping[str, Any], file: str) -> bool:
-    files = facts.get("files")
-    entry = files.get(file) if isinstance(files, dict) else None
-    return isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)
 
 
 def describe(name: str | Path | None = None) -> list[dict[str, Any]]:
@@ -215,7 +188,7 @@ def find_model(source: str | Path) -> Path:
     path = Path(expand_home(str(source)))
     if path.suffix in _EXPORTED or os.path.exists(path):  # noqa: PTH110 - as above
         scored = _scored(path)
-        return path if scored is None else find_model(scored)
+        return path if scored is None else _model_of_scores(path, scored)
     ships = shipped_models()
     near = difflib.get_close_matches(path.name, ships, n=1, cutoff=0.5)
     raise RunError(
@@ -225,9 +198,24 @@ def find_model(source: str | Path) -> Path:
     )
 
 
-def _scored(folder: Path) -> str | None:
+def _model_of_scores(folder: Path, scored: object) -> Path:
+    # A name, a bundle or an exported file, and never another folder of scores: there is no chain to follow.
+    found = find_bundle(scored) if isinstance(scored, str) else None
+    if found is None and isinstance(scored, str) and Path(scored).suffix in _EXPORTED:
+        found = Path(scored)
+    if found is None:
+        raise RunError(
+            f"{folder / 'run.json'}: {SCORES_OF} names no model: {scored!r:.80}",
+            fix="name the model itself",
+        )
+    return found
+
+
+def _scored(folder: Path) -> object:
+    """Whose scores a folder holds, as its ``run.json`` says; None where it does not."""
     try:
-        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        info = read_json(folder / "run.json", error=RunError)
+    except RunError:
+        # Whoever opens the run reports it.
         return None
     return info.get(SCORES_OF) if isinstance(info, dict) else None

@@ -15,12 +15,16 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 
 from lesionseg.errors import RunError
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_regular
+from lesionseg.io.schema import Count, Digest, Record, require
 from lesionseg.io.writing import write_atomic
 from lesionseg.models import ModelSpec, SegmentationModel, build_model
 from lesionseg.records import Checkpoint
+from lesionseg.shipped_models.schema import SpecRecord
 from lesionseg.training.places import (
     FOLDER,
     best_checkpoint,
@@ -37,6 +41,7 @@ from lesionseg.training.places import (
 __all__ = [
     "FOLDER",
     "best_checkpoint",
+    "build_from",
     "checkpoint_files",
     "checkpoint_folder",
     "chosen_folder",
@@ -51,6 +56,46 @@ __all__ = [
 ]
 
 _FORMAT = 1
+
+
+class _Digests(Record):
+    model: Digest
+    optim: Digest
+
+
+class _Best(Record):
+    metric: str
+    value: float
+    epoch: Count
+
+
+class _Nothing(Record):
+    """Of the time before the first epoch is over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Partial(Record):
+    """Sums of an epoch that is under way."""
+
+    loss_sum: float
+    images: float
+    seconds: float
+
+
+class _Header(Record):
+    """A checkpoint's JSON file."""
+
+    config: dict[str, dict[str, Any]]
+    model_spec: dict[str, Any]
+    sha256: _Digests
+    optim_groups: list[dict[str, Any]]
+    scaler: dict[str, Any] = Field(default_factory=dict)
+    epoch: Count
+    step: Count
+    best: _Best | _Nothing
+    history: list[dict[str, Any]]
+    partial: _Partial
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
@@ -177,40 +222,54 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
     header = read_header(file)
     if header.get("format") != _FORMAT:
         raise RunError(
-            f"{file} has the checkpoint format {header.get('format')!r}, not {_FORMAT}", fix="train it again"
+            f"{file} has the checkpoint format {header.get('format')!r:.50}, not {_FORMAT}", fix="train it again"
         )
-    try:
-        return Checkpoint(
-            config=header["config"],
-            model_spec=header["model_spec"],
-            model_state=_read_tensors(file, "model", header),
-            optim_state=_read_tensors(file, "optim", header) if with_optimizer else {},
-            optim_groups=tuple(header["optim_groups"]),
-            # Checkpoints of earlier versions have none, and need none.
-            scaler=header.get("scaler", {}),
-            epoch=header["epoch"],
-            step=header["step"],
-            best=header["best"],
-            history=tuple(header["history"]),
-            partial=header["partial"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
+    require(_Header, header, file, error=RunError, fix="delete it, and go on from the one before")
+    return Checkpoint(
+        config=header["config"],
+        model_spec=header["model_spec"],
+        model_state=_read_tensors(file, "model", header),
+        optim_state=_read_tensors(file, "optim", header) if with_optimizer else {},
+        optim_groups=tuple(header["optim_groups"]),
+        # Checkpoints of earlier versions have none, and need none.
+        scaler=header.get("scaler", {}),
+        epoch=header["epoch"],
+        step=header["step"],
+        best=header["best"],
+        history=tuple(header["history"]),
+        partial=header["partial"],
+    )
 
 
 def _read_tensors(file: Path, part: str, header: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     path = weights_file(file, part)
     fix = "delete this checkpoint, and go on from the one before"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}", fix=fix) from error
+    data = read_regular(path, limit=MAX_MODEL_BYTES, error=RunError, fix=fix)
     if hashlib.sha256(data).hexdigest() != header["sha256"][part]:
         raise RunError(f"{path} is damaged: its SHA-256 is not the one in {file.name}", fix=fix)
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:
         raise RunError(f"{path} is damaged: {error}", fix=fix) from error
+
+
+def build_from(checkpoint: Checkpoint, where: Path) -> SegmentationModel:
+    """Builds the network that a checkpoint is of, without its weights.
+
+    Args:
+        checkpoint: as it was read.
+        where: its file or run, for messages.
+
+    Raises:
+        RunError: it does not describe a network.
+    """
+    fix = "train it again"
+    require(SpecRecord, checkpoint.model_spec, f"{where}: model_spec", error=RunError, fix=fix)
+    try:
+        return build_model(ModelSpec.from_json(checkpoint.model_spec))
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(f"{where}: model_spec describes no network: {reason}", fix=fix) from error
 
 
 def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Checkpoint, str]:
@@ -228,7 +287,7 @@ def load_model(run: Path, which: str = "best") -> tuple[SegmentationModel, Check
     """
     file = best_checkpoint(run) if which == "best" else latest_checkpoint(run)
     checkpoint = load_checkpoint(file, with_optimizer=False)
-    model = build_model(ModelSpec.from_json(checkpoint.model_spec))
+    model = build_from(checkpoint, file)
     try:
         model.load_state_dict(dict(checkpoint.model_state))
     except RuntimeError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionseg.errors import RunError
+from lesionseg.io.reading import MAX_MODEL_BYTES, read_json, read_regular
 from lesionseg.io.writing import write_atomic
 from lesionseg.shipped_models import SCORES_OF
 
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 FOLDER = "checkpoints"
+_BEFORE = "delete it, and go on from the one before"
 _POINTER = "checkpoints.json"
 _ELSEWHERE = "choose another --name (of checkpoints: another loop.checkpoints), or move the files"
 _SHOWN = 10
@@ -58,6 +60,7 @@ def checkpoint_folder(run: Path) -> Path:
     Raises:
         RunError: ``checkpoints.json`` is damaged.
     """
+    _require_access(run)
     pointer = run / _POINTER
     if not pointer.is_file():
         return run / FOLDER
@@ -67,8 +70,29 @@ def checkpoint_folder(run: Path) -> Path:
     return Path(folder)
 
 
+def _require_access(folder: Path) -> None:
+    """Make sure that a folder, where there is one, can be listed: an unreadable one must not be taken for empty."""
+    try:
+        next(folder.iterdir(), None)
+    except PermissionError as error:
+        raise RunError(
+            f"{folder} cannot be read: {error.strerror}", fix="give this user read and execute permission for it"
+        ) from error
+    except OSError:
+        return
+    if not os.access(folder, os.X_OK):
+        raise RunError(
+            f"the files in {folder} cannot be read: permission denied", fix="give this user execute permission for it"
+        )
+
+
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints' JSON files, oldest first."""
+    """The checkpoints' JSON files, oldest first.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
+    _require_access(folder)
     found = []
     for path in folder.glob("epoch-*.json"):
         match = _STEM.fullmatch(path.name)
@@ -79,6 +103,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 def best_name(folder: Path) -> str:
     """The name of the best checkpoint, empty where none is known as the best."""
+    _require_access(folder)
     file = folder / "best.json"
     if not file.is_file():
         return ""
@@ -169,16 +194,9 @@ def read_header(file: Path) -> dict[str, Any]:
     Raises:
         RunError: it is missing or damaged.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(
-            f"{file} cannot be read: {error.strerror}", fix="check the run's name, or train it first"
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}", fix="delete it, and go on from the one before") from error
+    content = read_json(file, error=RunError, fix="check the run's name, or train it first", repair=_BEFORE)
     if not isinstance(content, dict):
-        raise RunError(f"{file} is damaged: no JSON object", fix="delete it, and go on from the one before")
+        raise RunError(f"{file} is damaged: no JSON object", fix=_BEFORE)
     return content
 
 
@@ -187,12 +205,16 @@ def weights_file(file: Path, part: str = "model") -> Path:
     return file.with_name(f"{file.stem}.{part}.safetensors")
 
 
+def _weights(file: Path) -> bytes:
+    return read_regular(weights_file(file), limit=MAX_MODEL_BYTES, error=RunError)
+
+
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights that ``load_model`` would load, empty where it would refuse them."""
     try:
         file = best_checkpoint(run)
         known = str(read_header(file)["sha256"]["model"])
-        found = hashlib.sha256(weights_file(file).read_bytes()).hexdigest()
-    except (RunError, OSError, KeyError, TypeError):
+        found = hashlib.sha256(_weights(file)).hexdigest()
+    except (RunError, KeyError, TypeError):
         return ""
     return known if found == known else ""

@@ -20,11 +20,10 @@ from lesionseg.data.transforms import augmentation
 from lesionseg.errors import ConfigError
 from lesionseg.io.locking import hold
 from lesionseg.io.names import require_run_name
-from lesionseg.models import ModelSpec, build_model
 from lesionseg.records import Case, Checkpoint
 from lesionseg.signals import deferred
 from lesionseg.training.callbacks import Callback
-from lesionseg.training.checkpoint import checkpoint_folder, latest_checkpoint, load_checkpoint
+from lesionseg.training.checkpoint import build_from, checkpoint_folder, latest_checkpoint, load_checkpoint
 from lesionseg.training.fit import FitResult, fit
 from lesionseg.training.info import describe, recorded, was_killed
 from lesionseg.training.launch import count_processes, is_first_process, read_launch
@@ -122,7 +121,7 @@ def _train(
     train_cases, val_cases = training_parts(manifest, config.data.validation_fraction, config.loop.seed)
     require_batches(config, len(train_cases))
     require_memory(config, len(train_cases) + len(val_cases))
-    model = starting_model(config) if checkpoint is None else build_model(ModelSpec.from_json(checkpoint.model_spec))
+    model = starting_model(config) if checkpoint is None else build_from(checkpoint, run)
     if config.optim.frozen:
         model.encoder.freeze()
     info = describe(config, run.name, manifest, (train_cases, val_cases), model, teacher)
@@ -190,7 +189,7 @@ def _datasets(
         def progress(done: int, _: int) -> None:
             watcher.on_decode(before + done, total)
 
-        return decode_pairs(cases, height, width, labels=labels, cache=cache, progress=progress)
+        return decode_pairs(cases, height, width, labels=labels, cache=cache, progress=progress, warn=watcher.on_notice)
 
     (photos, masks), (val_photos, val_masks) = arrays(train, 0), arrays(val, len(train))
     augment = augmentation(config.data, config.loop.seed)

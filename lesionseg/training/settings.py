@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from lesionseg.config import RunConfig
 from lesionseg.data.manifest import Manifest
 from lesionseg.data.transforms import augmentation
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.reading import read_json
 from lesionseg.models import require_decoder
 from lesionseg.training.features import require_cacheable
 from lesionseg.training.launch import count_processes
@@ -41,8 +41,8 @@ def require_same_manifest(manifest: Manifest, run: Path) -> None:
         ConfigError: the run's ``run.json`` tells of others: photos that it has seen could become validation photos.
     """
     try:
-        before = json.loads((run / "run.json").read_text(encoding="utf-8"))["manifest"]["sha256"]
-    except (OSError, ValueError, TypeError, KeyError):
+        before = read_json(run / "run.json")["manifest"]["sha256"]
+    except (LesionsegError, TypeError, KeyError):
         # Lost or damaged; it is written anew in a moment.
         return
     if before != manifest.sha256:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the field's usual name
 from torch import Tensor, nn
 
 from lesionseg.config import RunConfig
-from lesionseg.errors import ConfigError
+from lesionseg.errors import ConfigError, LesionsegError
+from lesionseg.io.reading import read_json
 from lesionseg.models.folding import fold_norms
 from lesionseg.shipped_models import find_model
 from lesionseg.training.precision import Precision, compiled
@@ -80,9 +80,9 @@ def require_same_teacher(teacher: Teacher | None, run: Path) -> None:
         ConfigError: its ``run.json`` tells of others.
     """
     try:
-        info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        info = read_json(run / "run.json")
         before = info["teacher"]["sha256"] if "teacher" in info else "no teacher"
-    except (OSError, ValueError, TypeError, KeyError):
+    except (LesionsegError, TypeError, KeyError):
         # Lost or damaged; it is written anew in a moment.
         return
     now = teacher.sha256 if teacher else "no teacher"
