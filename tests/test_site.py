@@ -107,7 +107,7 @@ def test_writing_spares_what_is_not_its_own(tmp_path: Path) -> None:
 
 def test_the_list_of_digests_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr("lesionseg.app.site.write_atomic", lambda path, _: written.append(path.name))
+    monkeypatch.setattr("lesionseg.app.site.write_output", lambda path, _: written.append(path.name))
     write_site({"sw.js": b"0", "index.html": b"1", "ort/run.wasm": b"2"}, tmp_path)
     assert sorted(written) == ["index.html", "lesionseg-app.txt", "run.wasm", "sw.js"]
     assert written[-1] == "sw.js"

@@ -229,6 +229,11 @@ def load_file(path: Path, *, threads: int | None = None) -> ExportedPredictor:
 
 def load_torch(run: Path, checkpoint: str = "best", device: str = "auto", threads: int | None = None) -> TorchPredictor:
     """Loads a run folder, or a bundle's weights, with torch; otherwise as ``load_predictor``."""
+    from lesionseg.training.places import best_checkpoint, latest_checkpoint, read_header
+
+    if not is_bundle(run):
+        # Before torch, which takes seconds to load.
+        read_header(best_checkpoint(run) if checkpoint == "best" else latest_checkpoint(run))
     import torch
 
     from lesionseg.training.checkpoint import load_model

@@ -95,7 +95,13 @@ class _Header(Record):
     step: Count
     best: _Best | _Nothing
     history: list[dict[str, Any]]
-    partial: _Partial
+    partial: dict[str, float]
+
+
+class _Resumable(_Header):
+    """The same of a checkpoint that a training goes on from."""
+
+    partial: _Partial  # type: ignore[assignment]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], tuple[dict[str, Any], ...]]:
@@ -224,7 +230,9 @@ def load_checkpoint(file: Path, *, with_optimizer: bool = True) -> Checkpoint:
         raise RunError(
             f"{file} has the checkpoint format {header.get('format')!r:.50}, not {_FORMAT}", fix="train it again"
         )
-    require(_Header, header, file, error=RunError, fix="delete it, and go on from the one before")
+    fix = "delete it, and go on from the one before"
+    # A model is loaded without what only a resumed training needs.
+    require(_Resumable if with_optimizer else _Header, header, file, error=RunError, fix=fix)
     return Checkpoint(
         config=header["config"],
         model_spec=header["model_spec"],
