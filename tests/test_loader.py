@@ -21,12 +21,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from lesionseg.config import DataConfig
 from lesionseg.data import loader
 from lesionseg.data.images import decode_photo, read_image, read_mask, resize_mask, resize_photo
-from lesionseg.data.loader import EpochSampler, PairDataset, decode_pairs, make_loader, read_pair
+from lesionseg.data.loader import EpochSampler, Loader, PairDataset, decode_pairs, make_loader, read_pair
 from lesionseg.data.recorded import require_recorded
 from lesionseg.data.transforms import Augmentation, augmentation
 from lesionseg.data.workers import starting_workers
@@ -448,7 +447,7 @@ class Slow(PairDataset):
         return super().__getitem__(item)
 
 
-def slow_loader(workers: int = 2) -> DataLoader[dict[str, torch.Tensor]]:
+def slow_loader(workers: int = 2) -> Loader:
     dataset = Slow(np.zeros((60, 8, 8, 3), np.uint8), np.zeros((60, 1, 8, 8), np.uint8))
     return make_loader(dataset, EpochSampler(60, 4), workers)
 
@@ -466,11 +465,23 @@ def test_workers_leave_signals_to_the_training() -> None:
     assert served == 15
 
 
+def test_closing_a_loader_ends_its_workers_without_a_word() -> None:
+    batches = slow_loader()
+    iterator = iter(batches)
+    next(iterator)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    batches.close()
+    # torch's handler would have raised here.
+    time.sleep(0.05)
+    assert not any(worker.is_alive() for worker in workers)
+
+
 def test_signals_that_arrive_while_workers_start_are_not_lost() -> None:
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
-        with starting_workers():
+        with starting_workers(set()):
             os.kill(os.getpid(), signal.SIGTERM)
             assert received == []
         assert received == [signal.SIGTERM]
@@ -500,6 +511,8 @@ def test_workers_end_with_the_training(rest: str) -> None:
         if "sleep" in rest:
             done.kill()
         assert done.wait(20)
+        assert done.stderr is not None
+        assert done.stderr.read() == ("" if "sleep" in rest else "a bug\n")
     deadline = time.monotonic() + 3
     while any(is_running(worker) for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.02)

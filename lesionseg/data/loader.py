@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from mmap import mmap
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from lesionseg.data.images import decode_photo, fit_photo, read_bytes
 from lesionseg.data.labels import BINARY, Labels
 from lesionseg.data.recorded import RecordedPhotos
 from lesionseg.data.transforms import Augmentation
-from lesionseg.data.workers import begin_worker, starting_workers
+from lesionseg.data.workers import begin_worker, end_workers, starting_workers
 from lesionseg.errors import DataError, ImageError, LesionsegError, OutputError
 from lesionseg.io.leftovers import sweep, temporary_name
 from lesionseg.io.reading import read_json
 from lesionseg.io.writing import PART, write_atomic
 from lesionseg.records import Case, Pair
 
-__all__ = ["EpochSampler", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
+__all__ = ["EpochSampler", "Loader", "PairDataset", "decode_pairs", "make_loader", "read_pair"]
 
 _Item = tuple[int, int]
 
@@ -262,15 +263,25 @@ class EpochSampler(Sampler[list[_Item]]):
             yield [(self.epoch, int(index)) for index in part]
 
 
-class _Loader(DataLoader[dict[str, torch.Tensor]]):
+class Loader(DataLoader[dict[str, torch.Tensor]]):
+    """A loader whose workers leave signals to the training process, and end with ``close``."""
+
     def __iter__(self) -> Any:
-        with starting_workers():
+        with starting_workers(self._processes):
             return super().__iter__()
 
+    @cached_property
+    def _processes(self) -> set[BaseProcess]:
+        return set()
 
-def make_loader(dataset: PairDataset, sampler: EpochSampler, workers: int) -> DataLoader[dict[str, torch.Tensor]]:
+    def close(self) -> None:
+        """End the workers at once, also where an exception keeps the loader alive."""
+        end_workers(self._processes)
+
+
+def make_loader(dataset: PairDataset, sampler: EpochSampler, workers: int) -> Loader:
     """A loader over a sampler's batches, with its workers kept alive from epoch to epoch."""
-    return _Loader(
+    return Loader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,

@@ -7,16 +7,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from weakref import WeakSet
 
-__all__ = ["begin_worker", "starting_workers"]
+__all__ = ["begin_worker", "end_workers", "starting_workers"]
 
 _STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _started: WeakSet[BaseProcess] = WeakSet()
+_SECONDS_TO_END = 5.0
 
 
 def begin_worker(number: int) -> None:
@@ -39,25 +40,62 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def starting_workers() -> Iterator[None]:
+def starting_workers(started: set[BaseProcess]) -> Iterator[None]:
     """Hold back signals while worker processes start, so that none reaches a worker before ``begin_worker`` has run.
 
     The calling process receives them afterwards; its children inherit the mask. Windows has no such masks.
+
+    Args:
+        started: the processes are added to it.
     """
     known = set(multiprocessing.active_children())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
-        _started.update(set(multiprocessing.active_children()) - known)
+        new = set(multiprocessing.active_children()) - known
+        started.update(new)
+        _started.update(new)
         if before is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end_workers(processes: Iterable[BaseProcess]) -> None:
+    """End worker processes at once: nothing that they hold is missed.
+
+    multiprocessing and torch would send them SIGTERM, which they ignore, and wait.
+    """
+    with _unwatched():
+        alive = [process for process in processes if _kill(process)]
+        for process in alive:
+            process.join(_SECONDS_TO_END)
+
+
+def _kill(process: BaseProcess) -> bool:
+    try:
+        process.kill()
+    except ValueError:
+        # It has been closed.
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _unwatched() -> Iterator[None]:
+    # torch's handler raises at the next worker that a signal ends, wherever the program is.
+    kind = getattr(signal, "SIGCHLD", None)
+    if kind is None or current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(kind, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(kind, before if before is not None else signal.SIG_DFL)
+
+
 @atexit.register
-def _kill_started() -> None:
-    # An exception that ends the interpreter can keep a loader alive. multiprocessing then sends its workers SIGTERM,
-    # which they ignore, and would wait for ever. Handlers run in reverse order of registration: this one comes first.
-    for process in _started:
-        with contextlib.suppress(ValueError):
-            process.kill()
+def _end_started() -> None:
+    # An exception that ends the interpreter can keep a loader alive; multiprocessing would wait for its workers for
+    # ever. Handlers run in reverse order of registration: this one comes before that of multiprocessing.
+    end_workers(_started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,20 +124,21 @@ def fit(
         halving=Halving(on_notice, allowed=accelerator.num_processes == 1),
     )
     files = RunFiles(run, parts, find_example(loop.example, run, validation, val_names))
-    files.begin(state, resume_from)
-    while state.epoch < loop.epochs:
-        if reason := _stop_reason(state, [*loop_callbacks(loop), *callbacks]):
-            return FitResult("stopped", reason, tuple(state.history))
-        _train_epoch(parts, state, on_step, stop)
-        if state.step < len(order):
+    with closing(parts.batches):
+        files.begin(state, resume_from)
+        while state.epoch < loop.epochs:
+            if reason := _stop_reason(state, [*loop_callbacks(loop), *callbacks]):
+                return FitResult("stopped", reason, tuple(state.history))
+            _train_epoch(parts, state, on_step, stop)
+            if state.step < len(order):
+                files.save(state)
+                return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
+            _end_epoch(state, parts, validate(parts, val_batches, val_order))
             files.save(state)
-            return FitResult("interrupted", f"in epoch {state.epoch + 1}", tuple(state.history))
-        _end_epoch(state, parts, validate(parts, val_batches, val_order))
-        files.save(state)
-        on_epoch(state.history[-1])
-        if stop() and state.epoch < loop.epochs:
-            return FitResult("interrupted", f"after epoch {state.epoch}", tuple(state.history))
-    return FitResult("finished", f"{state.epoch} epochs", tuple(state.history))
+            on_epoch(state.history[-1])
+            if stop() and state.epoch < loop.epochs:
+                return FitResult("interrupted", f"after epoch {state.epoch}", tuple(state.history))
+        return FitResult("finished", f"{state.epoch} epochs", tuple(state.history))
 
 
 def _train_epoch(parts: Parts, state: State, on_step: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
