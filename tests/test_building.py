@@ -55,6 +55,17 @@ def test_a_page_that_the_package_carries_is_taken(elsewhere: Path, monkeypatch: 
     assert find_page() == elsewhere / "dist"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no users without a name")
+def test_a_user_without_a_home_folder_gets_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name)
+    # No list of users has it.
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(OutputError, match="no home folder") as caught:
+        find_page()
+    assert caught.value.fix == "set XDG_CACHE_HOME to a writable folder"
+
+
 def test_a_kept_page_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     kept = write_page(page_cache() / page_version(), page_version())

@@ -1,13 +1,16 @@
 """What a killed process leaves is removed by the next one, and nothing else is."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from lesionseg.errors import OutputError
 from lesionseg.io import leftovers
 from lesionseg.io.leftovers import scratch, sweep, temporary_name
 from lesionseg.io.writing import write_atomic
@@ -88,3 +91,30 @@ def test_a_scratch_folder_is_private_and_goes(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         work()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(OutputError, match="missing, the folder for temporary files,") as caught, scratch("lesionseg-"):
+        pass
+    assert "TMPDIR" in caught.value.fix
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match="No space left"), scratch("lesionseg-"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
+    with pytest.raises(OutputError, match="every folder for temporary files"), scratch("lesionseg-"):
+        pass
+
+
+def test_other_errors_within_a_temporary_folder_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), scratch("lesionseg-"):
+        (tmp_path / "nothing").read_bytes()

@@ -58,11 +58,19 @@ def page_version() -> str:
 
 
 def page_cache() -> Path:
-    """The folder that built pages are kept in, which need not exist."""
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """The folder that built pages are kept in, which need not exist.
+
+    Raises:
+        OutputError: neither the environment nor the system names a home folder.
+    """
+    variable, below = ("LOCALAPPDATA", "AppData/Local") if sys.platform == "win32" else ("XDG_CACHE_HOME", ".cache")
+    try:
+        home = os.environ.get(variable) or Path.home() / below
+    except RuntimeError as error:
+        # Containers run as users that have no entry in the list of users.
+        raise OutputError(
+            "this user has no home folder to keep the built page in", fix=f"set {variable} to a writable folder"
+        ) from error
     return Path(home) / "lesionseg" / "app"
 
 
@@ -171,7 +179,7 @@ class _Step:
 
 def _run(step: _Step, folder: Path) -> None:
     # A file and not a pipe: what npm has started may hold a pipe open after npm itself has ended.
-    with tempfile.TemporaryFile() as log, _ending_on_sigterm():
+    with tempfile.TemporaryFile(dir=folder) as log, _ending_on_sigterm():
         with subprocess.Popen(  # noqa: S603
             step.command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         ) as process:

@@ -7,6 +7,7 @@ nothing that another process is working on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -19,10 +20,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from lesionseg.errors import OutputError
+
 __all__ = ["scratch", "sweep", "temporary_name"]
 
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)-[0-9a-f]{12}(\..*)?")
 _DAY = 24 * 3600.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _swept: set[tuple[str, str]] = set()
 
 
@@ -62,16 +66,44 @@ def scratch(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         parent: where to; by default the folder for temporary files.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made in the parent.
+        OutputError: the folder for temporary files cannot be written to, or is full.
     """
-    place = Path(tempfile.gettempdir()) if parent is None else parent
+    place = _temporary_place() if parent is None else parent
     sweep(place, prefix)
     folder = place / temporary_name(prefix)
-    folder.mkdir(mode=0o700)
     try:
+        folder.mkdir(mode=0o700)
         yield folder
+    except OSError as error:
+        if parent is not None or not _is_about(error, folder):
+            raise
+        raise _no_temporary_files(f"{place}, the folder for temporary files,", error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_place() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        # None of those that Python knows of is writable, nor is the working folder.
+        raise _no_temporary_files("every folder for temporary files", error) from error
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """Whether a folder could not be made, or a file in it not be written."""
+    if not isinstance(error.filename, str | bytes):
+        # Where a write fails, no name is given.
+        return error.errno in _FULL
+    return str(folder) in os.fsdecode(error.filename)
+
+
+def _no_temporary_files(place: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"{place} cannot be written to: {error.strerror}",
+        fix="set TMPDIR to a writable folder with free space",
+    )
 
 
 def _remove(entry: os.DirEntry[str]) -> None:
