@@ -1,6 +1,7 @@
 """Run folders: read as they were written, refused with every fault named."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -241,6 +242,19 @@ def test_damage_is_named(make_run, case):
         load_run(folder, "test")
     assert any(message in problem for problem in caught.value.problems)
     assert ("evaluate" if "evaluation" in name else "train") in caught.value.fix
+
+
+@pytest.mark.parametrize("name", [".", "run.json", "evaluation/test", "evaluation/test/summary.json"])
+def test_files_that_the_user_may_not_read_are_named_and_nothing_is_to_be_made_anew(make_run, monkeypatch, name):
+    folder = make_run("a")
+    # root may read everything, whatever the mode.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and (path != folder / name or not mode))
+    with pytest.raises(RunError, match="permission denied") as caught:
+        load_run(folder, "test")
+    assert caught.value.problems == (str(folder / name),)
+    assert "permission" in caught.value.fix
+    assert "lesionseg" not in caught.value.fix
 
 
 def test_shorten():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, RunError
 from lesionseg.io import reading
 from lesionseg.io.schema import Record, problems_of
 from lesionseg.tables import delimiter_of
 
-__all__ = ["is_a", "read_json", "read_table", "shorten"]
+__all__ = ["is_a", "read_json", "read_table", "require_readable", "shorten"]
 
 
 def read_json(path: Path, model: type[Record], problems: list[str]) -> dict[str, Any]:
@@ -86,3 +87,22 @@ def shorten(names: Iterable[str], limit: int = 5) -> str:
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return f"{len(listed)}: {', '.join(listed[:limit])}{more}"
+
+
+def require_readable(paths: Iterable[Path]) -> None:
+    """Make sure that this user may read files and folders; those that do not exist are passed over.
+
+    Raises:
+        RunError: naming those that the user may not read.
+    """
+    refused = [str(path) for path in paths if os.access(path, os.F_OK) and not os.access(path, _needed(path))]
+    if refused:
+        raise RunError(
+            "permission denied for files of a run",
+            problems=refused,
+            fix="give this user read permission for them, and execute permission for folders",
+        )
+
+
+def _needed(path: Path) -> int:
+    return os.R_OK | os.X_OK if path.is_dir() else os.R_OK

@@ -25,7 +25,7 @@ from lesionseg.config import DataConfig
 from lesionseg.data.labels import BINARY, Labels, labels_of
 from lesionseg.errors import RunError
 from lesionseg.evaluation.columns import CALIBRATION, COUNTS, FURTHER, SCORES, THRESHOLD_CURVE
-from lesionseg.evaluation.reading import is_a, read_json, read_table, shorten
+from lesionseg.evaluation.reading import is_a, read_json, read_table, require_readable, shorten
 from lesionseg.evaluation.schema import ClassesInfo, OutsideInfo, RunInfo, SummaryInfo
 from lesionseg.io.locking import is_held
 from lesionseg.io.schema import Record
@@ -56,6 +56,8 @@ _PER_IMAGE = (*SCORES, *COUNTS, "lesion_fraction")
 _NUMBER = (int, float)
 CLASS_FILES = ("classes.json", "per_image_classes.csv")
 """What an evaluation of several classes has beside the rest."""
+
+_EVALUATION = ("summary.json", "per_image.csv", "calibration.csv", "thresholds.csv", "probabilities", *CLASS_FILES)
 
 KILLED = "killed"
 """The status of a training that ended without writing another one."""
@@ -133,6 +135,8 @@ def load_run(folder: Path, split: str) -> RunResult:
     if not history.empty and history["epoch"].tolist() != list(range(1, len(history) + 1)):
         trained.append(f"{folder / 'history.csv'}: the epochs do not count 1, 2, 3, ...")
     place = folder / "evaluation" / split
+    require_readable([place])
+    require_readable(place / name for name in _EVALUATION)
     evaluated: list[str] = []
     summary = read_json(place / "summary.json", SummaryInfo, evaluated)
     per_image = read_table(place / "per_image.csv", _PER_IMAGE, evaluated, key="case_id", maybe=FURTHER)
@@ -179,6 +183,8 @@ def _read_curve(path: Path, columns: Sequence[str], problems: list[str]) -> pd.D
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"{folder} is not a run folder", fix="check the path; 'lesionseg train' makes run folders")
+    require_readable([folder])
+    require_readable([folder / "run.json", folder / "history.csv", folder / "evaluation"])
 
 
 def _check_evaluation(place: Path, split: str, summary: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
