@@ -4,7 +4,12 @@ Nothing but the smallest modules is imported before signals are handled.
 """
 
 import os
-import signal
+
+try:
+    import signal
+except KeyboardInterrupt:
+    # Ctrl-C while the modules that signal itself needs are loaded, before it can be handled.
+    os._exit(130)
 
 __all__ = ["end_at_once", "main"]
 

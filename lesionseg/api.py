@@ -74,9 +74,10 @@ def train(
     from lesionseg.io.names import require_run_name
     from lesionseg.training.limits import require_possible
     from lesionseg.training.places import latest_checkpoint, require_unused
+    from lesionseg.training.sources import require_sources
 
     words, folder, settings = as_words(overrides), as_path(run), None
-    # Mistakes in the settings, the name and the folder are reported before torch is loaded.
+    # Mistakes in the settings, the name, the folder and the data are reported before torch is loaded.
     require_run_name(folder.name)
     if config is not None or not resume:
         settings = load_config(config.model_dump() if isinstance(config, RunConfig) else _source(config), words)
@@ -85,6 +86,8 @@ def train(
         latest_checkpoint(folder)
     elif is_first_process():
         require_unused(folder, settings.loop.checkpoints)
+    if settings is not None:
+        require_sources(settings, begins=not resume)
     from lesionseg.training.run import run_training
 
     with _watching(folder.name, progress, watcher) as watched:
@@ -276,24 +279,30 @@ def export(
     output, the folder ``RUN/export/RUN``).
     """
     from lesionseg.errors import ConfigError
+    from lesionseg.export.requests import Request, read_about, require_trained
 
     place, target = find_model(run), None if output is None else as_path(output)
     more: dict[str, Any] = {"max_drop": max_drop, "qat": qat, "manifest": manifest, "root": root, "say": say}
     more["overwrite"] = overwrite
+    # Mistakes in the arguments are reported before torch is loaded.
     if form == "bundle":
-        from lesionseg.export.shipping import export_bundle
-
         if size is not None:
             raise ConfigError("a bundle has the input size of its training", fix="leave out --size")
         if precision is not None:
             raise ConfigError("a bundle has float16 and int8 at once", fix="leave out --precision")
         told = None if about is None else as_path(about)
+        read_about(told)
+        require_trained(place)
+        from lesionseg.export.shipping import export_bundle
+
         return export_bundle(place, target or place / "export" / place.name, about=told, **more)
     if about is not None:
         raise ConfigError(f"{about} is for a bundle's card", fix="pass --format bundle, or leave out --about")
+    asked = Request(form, precision or "float32", size, max_drop, qat)
+    asked.check(place, target)
     from lesionseg.export.publish import export_run
 
-    return export_run(place, target, form=form, precision=precision or "float32", size=size, **more)
+    return export_run(place, target, form=form, precision=asked.precision, size=size, **more)
 
 
 def benchmark(

@@ -19,6 +19,7 @@ from typer.core import TyperCommand
 
 from lesionseg.errors import ConfigError
 from lesionseg.io.paths import as_path
+from lesionseg.shipped_models import is_run
 
 __all__ = ["OPTIONS", "Commands", "Condition", "Conditions", "find_conditions"]
 
@@ -62,6 +63,11 @@ def _each(names: str, *conditions: Condition) -> dict[str, Conditions]:
     return dict.fromkeys(names.split(), conditions)
 
 
+def _scores_go_to_runs(values: _Values) -> bool:
+    model = values.get("model")
+    return model is None or not (is_run(as_path(model)) or Path(model).suffix in (".onnx", ".xml"))
+
+
 _SERVED = _without("build", "--build")
 _CHOSEN = _without("official", "--official")
 _SCORED = _with("manifest", "--manifest")
@@ -93,7 +99,10 @@ OPTIONS: Mapping[str, Mapping[str, Conditions]] = {
     "benchmark": {**_each("output rounds manifest"), **_each("root split", _SCORED)},
     "demo": _each("output"),
     "evaluate": {
-        **_each("model predictions manifest split runs"),
+        **_each("model predictions manifest split"),
+        "runs": (
+            Condition(_scores_go_to_runs, "only with --predictions or a bundle, as other scores go beside the model"),
+        ),
         **_each("masks probabilities name", _OUTSIDE),
         **_each("images", _OUTSIDE, _without("manifest", "--manifest, which names the photos")),
         "root": (

@@ -149,6 +149,16 @@ def test_options_with_effect_pass(words: str, tmp_path: Path, monkeypatch: pytes
     assert "one value" not in str(result.exception)
 
 
+def test_scores_of_a_run_go_into_it_wherever_other_runs_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for model in ("own", "own.onnx"):
+        error = refusal("evaluate", "--model", model, "--runs", "others")
+        assert error.problems == ("--runs: only with --predictions or a bundle, as other scores go beside the model",)
+    result = CliRunner().invoke(cli.app, ["evaluate", "--model", "nosuch", "--runs", "others"])
+    assert "no effect" not in str(result.exception)
+
+
 def test_help_explains_whatever_else_is_given() -> None:
     assert CliRunner().invoke(cli.app, ["export", "--max-drop", "1", "--help"]).exit_code == 0
 

@@ -201,7 +201,7 @@ def test_nothing_else_is_overwritten(run, monkeypatch, tmp_path):
 
     monkeypatch.setitem(publish.FORMATS, "executorch", Two)
     monkeypatch.setattr(publish, "compare_models", lambda *_: publish.Checked(0.0, 0.0))
-    monkeypatch.setattr(publish, "_check", lambda *_: None)
+    monkeypatch.setattr(publish.Request, "check", lambda *_: None)
     (tmp_path / "model.json").write_text("something else")
     with pytest.raises(OutputError, match="not written by lesionseg"):
         publish.export_run(run, tmp_path / "model.pte", form="executorch")

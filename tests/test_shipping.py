@@ -11,7 +11,7 @@ import torch
 
 from lesionseg import api
 from lesionseg.errors import ConfigError, DataError, OutputError, RunError
-from lesionseg.export import publish, shipping
+from lesionseg.export import publish, requests, shipping
 from lesionseg.inference.onnx_predictor import load_onnx
 from lesionseg.shipped_models import FACTS, INT8, WEIGHTS, open_bundle
 
@@ -73,7 +73,7 @@ def test_too_few_validation_photos_leave_it_uncalibrated(shipped: Path) -> None:
 def test_what_is_said_of_it_has_known_keys(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "about.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        shipping.read_about(tmp_path / "about.yaml")
+        requests.read_about(tmp_path / "about.yaml")
 
 
 def test_other_folders_are_left_alone(exported: tuple[Path, Path], shipped: Path, tmp_path: Path) -> None:

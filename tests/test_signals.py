@@ -169,3 +169,20 @@ def test_a_training_is_asked_once_and_then_ended(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit) as caught, raise_in_place():
         work()
     assert caught.value.code == 143
+
+
+UNFINISHED_IMPORT = """
+import importlib.abc, sys
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *rest):
+        if name == "signal":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.modules.pop("signal", None)
+import lesionseg.__main__
+"""
+
+
+def test_ctrl_c_while_the_module_signal_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", UNFINISHED_IMPORT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

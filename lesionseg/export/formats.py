@@ -20,6 +20,7 @@ from lesionseg.export.graph import ExportModule
 from lesionseg.export.layout import narrow_head, shuffle_channels_last
 from lesionseg.export.onnx import serialize, trace, with_metadata
 from lesionseg.export.quantize import Calibration, to_dynamic, to_float16, to_int8
+from lesionseg.export.requests import KINDS
 from lesionseg.inference.exported import OPENVINO_INFO, ExportInfo
 from lesionseg.inference.onnx_predictor import OnnxPredictor
 from lesionseg.inference.openvino_predictor import OpenvinoPredictor
@@ -147,10 +148,9 @@ def _extra(module: str, extra: str) -> Any:
         raise ConfigError(f"{extra} is not installed{missing}", fix=f"pip install 'lesionseg[{extra}]'") from error
 
 
+_BUILD = {"onnx": _onnx, "openvino": _openvino, "torch-export": _torch_export, "executorch": _executorch}
+
 FORMATS: dict[str, Format] = {
-    "onnx": Format(".onnx", ("float32", "float16", "int8", "dynamic"), _onnx),
-    "openvino": Format(".xml", ("float32", "float16", "int8"), _openvino, (".bin",)),
-    "torch-export": Format(".pt2", ("float32",), _torch_export),
-    "executorch": Format(".pte", ("float32",), _executorch, (".json",)),
+    name: Format(kind.suffix, kind.precisions, _BUILD[name], kind.beside) for name, kind in KINDS.items()
 }
 """Name -> format."""

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.config import LARGEST_SIDE, STRIDE, load_config
-from lesionseg.errors import ConfigError, RunError
+from lesionseg.config import load_config
+from lesionseg.errors import RunError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.bundle import Checked, card_path, describe, write_card
 from lesionseg.export.formats import FORMATS, Infer
 from lesionseg.export.graph import ExportModule, prepare
 from lesionseg.export.photos import ScoredPhotos, generated_photos, mean_dice, read_photos, run_parts
 from lesionseg.export.quantize import Calibration, Ranges
+from lesionseg.export.requests import BY_MASKS, Request
 from lesionseg.inference.exported import ExportInfo
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.io.ownership import check_outputs, write_output
 from lesionseg.models import SegmentationModel
-from lesionseg.shipped_models import INT8, is_bundle
+from lesionseg.shipped_models import is_bundle
 from lesionseg.training.places import checkpoint_folder
 
 __all__ = [
@@ -35,12 +36,10 @@ __all__ = [
 ]
 
 _CALIBRATION = 128
-_MOST_EPOCHS = 1_000_000
 _COMPARED = 4
 # What rounding explains; integers are judged by their masks instead. In float16 the largest difference says little: on
 # the steep side of an outline a single pixel may move by 0.1.
 _LARGEST, _MEAN = 1e-3, 5e-3
-_BY_MASKS = ("int8", "dynamic")
 
 Say = Callable[[str], None]
 """Is told what is being done."""
@@ -103,11 +102,7 @@ def export_run(
         DataError: the training photos that int8 and dynamic need are not there.
         OutputError: the file cannot be written, or listing every input and file of other origin in the way.
     """
-    _check(form, precision, size, max_drop)
-    _check_qat(precision, qat)
-    _check_bundle(run, precision)
-    if output is not None and output.suffix != FORMATS[form].suffix:
-        raise ConfigError(f"{output} would not be known as {form}", fix=f"let the name end with {FORMATS[form].suffix}")
+    Request(form, precision, size, max_drop, qat).check(run, output)
     trained = load_torch(run, device="cpu")
     trained = trained if size is None else varied(trained, size=size)
     folder = Path() if is_bundle(run) else run / "export"
@@ -140,35 +135,6 @@ def run_inputs(run: Path, *others: str | Path | None) -> list[Path]:
     if is_bundle(run):
         return [*read, *run.iterdir()]
     return [*read, run / "run.json", run / "history.csv", *checkpoint_folder(run).glob("*")]
-
-
-def _check(form: str, precision: str, size: tuple[int, int] | None, max_drop: float) -> None:
-    if form not in FORMATS:
-        raise ConfigError(f"there is no format {form!r}", fix=f"use one of: {', '.join(FORMATS)}")
-    if precision not in FORMATS[form].precisions:
-        offered = ", ".join(FORMATS[form].precisions)
-        raise ConfigError(f"{form} files are not made in the precision {precision!r}", fix=f"use one of: {offered}")
-    if size is not None and (min(size) < STRIDE or max(size) > LARGEST_SIDE or any(side % STRIDE for side in size)):
-        raise ConfigError(
-            f"the input cannot be {size[0]} x {size[1]}", fix=f"use multiples of {STRIDE} up to {LARGEST_SIDE}"
-        )
-    if not max_drop >= 0:
-        raise ConfigError(f"max_drop is {max_drop}", fix="use 0 or more Dice points")
-
-
-def _check_bundle(run: Path, precision: str) -> None:
-    if is_bundle(run) and precision in _BY_MASKS:
-        raise ConfigError(
-            f"{run.name} does not bring the photos that {precision} is made with",
-            fix=f"use {run / INT8}, which is int8; or export float32 or float16",
-        )
-
-
-def _check_qat(precision: str, epochs: int) -> None:
-    if not 0 <= epochs <= _MOST_EPOCHS:
-        raise ConfigError(f"the number of epochs is {epochs}", fix=f"use 0 to {_MOST_EPOCHS}")
-    if epochs and precision != "int8":
-        raise ConfigError(f"{precision} is not trained for", fix="use --qat with --precision int8")
 
 
 def _tuned(
@@ -204,7 +170,7 @@ def _photos(
     run: Path, trained: TorchPredictor, precision: str, manifest: str | Path | None, root: str | Path | None, say: Say
 ) -> tuple[Calibration | None, ScoredPhotos | None]:
     """Training photos to calibrate with and validation photos to judge by, as far as the precision needs them."""
-    if precision not in _BY_MASKS:
+    if precision not in BY_MASKS:
         return None, None
     train, val = run_parts(run, manifest, root)
     say("reading photos of the training")
@@ -239,7 +205,7 @@ def require_good(checked: Checked, precision: str, max_drop: float, path: Path) 
     Raises:
         RunError: it is not.
     """
-    if precision in _BY_MASKS:
+    if precision in BY_MASKS:
         good = checked.drop <= max_drop
         scores = f"Dice {checked.dice_after:.4f} instead of {checked.dice_before:.4f} on {checked.photos} photos"
         what = f"it lost {checked.drop:.2f} Dice points, over {max_drop}: {scores}"

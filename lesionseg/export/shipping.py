@@ -17,22 +17,22 @@ from lesionseg.data.manifest import read_manifest
 from lesionseg.errors import ConfigError, OutputError
 from lesionseg.evaluation.runs import load_info
 from lesionseg.export.judging import calibrate, score
-from lesionseg.export.model_card import ABOUT, model_card
+from lesionseg.export.model_card import model_card
 from lesionseg.export.onnx import with_metadata
 from lesionseg.export.photos import ScoredPhotos, read_photos, run_parts
 from lesionseg.export.publish import Exported, Say, compare_models, export_run, require_good, run_inputs, varied
+from lesionseg.export.requests import read_about
 from lesionseg.inference.onnx_predictor import OnnxPredictor, load_onnx
 from lesionseg.inference.predictor import TorchPredictor, load_torch
 from lesionseg.inference.quality import FEWEST
 from lesionseg.io.leftovers import scratch
 from lesionseg.io.ownership import RECORD, check_outputs, write_output
-from lesionseg.io.reading import read_yaml
 from lesionseg.models import count_parameters
 from lesionseg.models.packing import pack, restore
 from lesionseg.records import THRESHOLD, Case
 from lesionseg.shipped_models import FACTS, INT8, VERSION, WEIGHTS, is_bundle, open_bundle
 
-__all__ = ["CARD", "export_bundle", "read_about"]
+__all__ = ["CARD", "export_bundle"]
 
 CARD = "MODEL_CARD.md"
 """The text beside a bundle's files."""
@@ -47,22 +47,6 @@ class _Photos:
     test: Sequence[Case]
     manifest: str
     sha256: str
-
-
-def read_about(path: Path | None) -> dict[str, Any]:
-    """What a person says of a model, for its card: YAML with keys of ``model_card.ABOUT``.
-
-    Raises:
-        ConfigError: it cannot be read, or holds other keys.
-    """
-    if path is None:
-        return {}
-    found = read_yaml(path, error=ConfigError, fix="pass a YAML file")
-    keys = [str(key) for key in (found if isinstance(found, dict) else [found])]
-    if strange := [key for key in keys if key not in ABOUT]:
-        known = ", ".join(ABOUT)
-        raise ConfigError(f"{path} tells of what no card has", problems=strange, fix=f"use these keys: {known}")
-    return dict(found)
 
 
 def export_bundle(
