@@ -24,6 +24,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"data.manifest": "nosuch.csv"}, "neither a file nor a shipped name"),
         ({"optim.teacher": "nosuch"}, "no model 'nosuch'"),
         ({"model.start": "nosuch"}, "no model 'nosuch'"),
+        ({"loop.example": "nosuch"}, "no validation case"),
         ({"model.start": "empty"}, "holds no checkpoint"),
     ],
 )

@@ -14,15 +14,14 @@ from PIL import Image, ImageDraw
 
 from lesionseg.data.images import encode_probability_png, read_probability
 from lesionseg.data.loader import PairDataset
-from lesionseg.errors import ConfigError
 from lesionseg.io.writing import write_atomic
+from lesionseg.training.sources import require_example
 from lesionseg.training.state import Parts, forward
 
 __all__ = ["Example", "find_example"]
 
 _MARGIN, _CAPTION = 4, 16
 _MILLISECONDS = 500
-_SHOWN = 10
 
 
 def find_example(wanted: str | None, run: Path, validation: PairDataset, names: Sequence[str]) -> Example | None:
@@ -33,11 +32,7 @@ def find_example(wanted: str | None, run: Path, validation: PairDataset, names: 
     """
     if wanted is None:
         return None
-    if wanted != "first" and wanted not in names:
-        some = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        raise ConfigError(
-            f"loop.example={wanted} is no validation case of this run", fix=f"use 'first', or one of: {some}"
-        )
+    require_example(wanted, names)
     index = 0 if wanted == "first" else list(names).index(wanted)
     return Example(
         run, torch.from_numpy(np.array(validation.photos[index])), torch.from_numpy(np.array(validation.masks[index]))
