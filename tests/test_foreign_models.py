@@ -215,7 +215,7 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_sealed_file_that_is_no_model_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(onnx_predictor, "PROBE_SECONDS", 1.0 if name == "endless" else 60.0)
+    monkeypatch.setattr(onnx_predictor, "PROBE_SECONDS", 1.0 if name == "endless" else 20.0)
     make, said = FOREIGN[name]
     file = tmp_path / "foreign.onnx"
     file.write_bytes(make())

@@ -12,7 +12,7 @@ from lesionseg.errors import RunError
 
 __all__ = ["PROBE_SECONDS", "Port", "require_ports", "within"]
 
-PROBE_SECONDS = 60.0
+PROBE_SECONDS = 20.0
 """How long loading a model and its first result may take; a usual model takes hundredths of a second."""
 
 _EXPORT = "use a file that 'lesionseg export RUN' wrote"
