@@ -276,11 +276,10 @@ def test_a_known_digest_tells_versions_apart_too(server: Server, tmp_path: Path)
     assert get(server, tmp_path).files[0].received == 150_000
 
 
-@pytest.mark.parametrize("notes", [None, b"", b"[]", b"{", b'{"validator": 3}', b"\xff"])
-def test_a_part_without_readable_notes_is_not_trusted(server: Server, tmp_path: Path, notes: bytes | None) -> None:
+@pytest.mark.parametrize("notes", [b"", b"[]", b"{", b'{"validator": 3}', b"\xff"])
+def test_a_part_without_readable_notes_is_not_trusted(server: Server, tmp_path: Path, notes: bytes) -> None:
     (tmp_path / "data.bin.part").write_bytes(b"x" * 1000)
-    if notes is not None:
-        (tmp_path / "data.bin.part.json").write_bytes(notes)
+    (tmp_path / "data.bin.part.json").write_bytes(notes)
     server.pages["/data.bin"] = Page(BODY)
     get(server, tmp_path, unknown(server))
     assert (tmp_path / "data.bin").read_bytes() == BODY
@@ -552,10 +551,31 @@ def test_an_unknown_digest_is_recorded_and_then_held_to(server: Server, tmp_path
     assert (tmp_path / "data.bin").exists(), "what the user has is not deleted"
 
 
-@pytest.mark.parametrize("record", [b"", b"\xff\xfe", b"short  data.bin\n"])
-def test_a_garbled_record_counts_as_none(server: Server, tmp_path: Path, record: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", BODY])
+def test_partial_downloads_and_digests_of_other_programs_are_not_replaced(
+    server: Server, tmp_path: Path, data: bytes
+) -> None:
+    if data:
+        (tmp_path / "data.bin").write_bytes(data)
+    mine = {"data.bin.part": b"of a browser", "data.bin.sha256": b"checked by hand\n"}
+    for name, content in mine.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(OutputError) as refused:
+        get(server, tmp_path, unknown(server))
+    assert refused.value.problems == tuple(str(tmp_path / name) for name in mine)
+    assert {name: (tmp_path / name).read_bytes() for name in mine} == mine
+    assert server.requests == []
+
+
+def test_a_part_without_bytes_is_begun_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin.part").touch()
+    server.pages["/data.bin"] = Page(BODY)
+    assert get(server, tmp_path, unknown(server)).files[0].path.read_bytes() == BODY
+
+
+def test_an_empty_record_counts_as_none(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(BODY)
-    (tmp_path / "data.bin.sha256").write_bytes(record)
+    (tmp_path / "data.bin.sha256").touch()
     digest = get(server, tmp_path, unknown(server)).files[0].sha256
     assert (tmp_path / "data.bin.sha256").read_text() == f"{digest}  data.bin\n"
 

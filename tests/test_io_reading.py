@@ -43,6 +43,17 @@ def test_text_may_be_utf_8_or_utf_16(tmp_path: Path, encoding: str) -> None:
     assert read_text(tmp_path / "a") == "é,1\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_needs_no_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a").write_bytes("image\tdx\r\nÉ1\tnévus\r\n".encode(encoding))
+    assert read_text(tmp_path / "a") == "image\tdx\r\nÉ1\tnévus\r\n"
+
+
+def test_single_zero_bytes_leave_text_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a\0b,c\n")
+    assert read_text(tmp_path / "a") == "a\0b,c\n"
+
+
 def test_other_bytes_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\xe9")
     with pytest.raises(DataError, match="is not UTF-8 text"):

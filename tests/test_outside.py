@@ -109,7 +109,12 @@ def test_maps_taken_for_masks_are_told_which_option_reads_them(tiny, tool: Path,
         api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks)
     assert all("--probabilities" in problem for problem in refused.value.problems)
     for path in list(tool.iterdir()):
-        path.rename(path.with_name(path.name.replace("_mask.png", "_probability.png")))
+        path.rename(path.with_name(path.name.replace("_mask.png", "_segmentation.png")))
+    # The option works on the very files that the message was about.
+    result = api.evaluate_predictions(tool, tmp_path / "maps", masks=tiny.folders.test_masks, probabilities=True)
+    assert result.thresholds is not None
+    for path in list(tool.iterdir()):
+        path.rename(path.with_name(path.name.replace("_segmentation.png", "_probability.png")))
     with pytest.raises(PairingError) as caught:
         api.evaluate_predictions(tool, tmp_path / "t", masks=tiny.folders.test_masks)
     assert "--probabilities" in caught.value.fix

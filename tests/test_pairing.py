@@ -276,6 +276,15 @@ def test_pictures_of_sub_folders_are_not_listed(tmp_path: Path, draw: Draw) -> N
     assert [path.name for path in list_pictures(tmp_path / "photos")] == ["a.png"]
 
 
+def test_pictures_that_are_only_in_sub_folders_are_named(tmp_path: Path, draw: Draw) -> None:
+    # As the PH2 data set is unpacked.
+    draw("PH2/IMD002/IMD002_Dermoscopic_Image/IMD002.bmp")
+    with pytest.raises(PairingError, match="holds no picture") as caught:
+        list_pictures(tmp_path / "PH2")
+    assert "IMD002.bmp is in a folder below it" in caught.value.problems[0]
+    assert "into one folder" in (caught.value.fix or "")
+
+
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 

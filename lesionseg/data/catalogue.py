@@ -198,8 +198,8 @@ CATALOGUE: tuple[Dataset, ...] = (
         citation="Mendonça et al., PH2 - A dermoscopic image database for research and benchmarking, "
         "doi:10.1109/EMBC.2013.6610779",
         page="https://www.fc.up.pt/addi/ph2%20database.html",
-        request="ask for it at https://www.fc.up.pt/addi/ph2%20database.html, unpack it yourself, "
-        "then pair its photos and masks",
+        request="ask for it at https://www.fc.up.pt/addi/ph2%20database.html, unpack it yourself, copy its photos "
+        "(*_Dermoscopic_Image/*.bmp) into one folder and its masks (*_lesion/*.bmp) into another, then pair these",
     ),
 )
 """Every data set that is known by name."""

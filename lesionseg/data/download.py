@@ -7,14 +7,16 @@ holds the digest in the format of ``sha256sum``. Nothing but http and https is e
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lesionseg.data.catalogue import Dataset, RemoteFile, find_dataset
 from lesionseg.data.fetch import Patience, Wire, fetch, notes_of, opener
 from lesionseg.data.unzip import Progress, on_disk, safe_unzip
-from lesionseg.errors import DownloadError
+from lesionseg.errors import DownloadError, OutputError
 from lesionseg.io.reading import read_regular
 from lesionseg.io.writing import write_atomic
 
@@ -25,6 +27,7 @@ MAX_BYTES = 20 * 2**30
 
 _PATIENCE = Patience()
 _RECORD = re.compile(rb"[0-9a-f]{64}\b")
+_RECORD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def download(
 
     Raises:
         DownloadError: naming the file or address, for everything that can go wrong on the way.
-        OutputError: the record of a digest cannot be written.
+        OutputError: files of other origin have the names of those to write, or the digest cannot be recorded.
     """
     dataset = name if isinstance(name, Dataset) else find_dataset(name)
     if not dataset.files:
@@ -93,11 +96,38 @@ def download(
             problems=missing,
             fix="fetch them from there, or download without --offline",
         )
+    _refuse_foreign(dataset.files, folder)
     with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
     report = progress or (lambda _name, _done, _total: None)
     wire = Wire(opener(), patience, max_bytes, report)
     return DownloadResult(dataset, folder, tuple(_obtain(file, folder, wire, base) for file in dataset.files))
+
+
+def _refuse_foreign(files: Iterable[RemoteFile], folder: Path) -> None:
+    """Refuse to replace partial downloads and digests that another program, or the user, wrote."""
+    foreign = []
+    for file in files:
+        part, record = folder / f"{file.name}.part", folder / f"{file.name}.sha256"
+        with on_disk(folder):
+            # Notes are written while the part is still empty, so a part with bytes and without notes is not ours.
+            started = os.path.lexists(part) and not os.path.lexists(notes_of(part))
+            if started and not (part.is_file() and part.stat().st_size == 0):
+                foreign.append(part)
+            if record.is_file() and not _is_record(record):
+                foreign.append(record)
+    if foreign:
+        raise OutputError(
+            "these files were not written by lesionseg and would be replaced",
+            problems=map(str, foreign),
+            fix="choose another --output, or move them",
+        )
+
+
+def _is_record(path: Path) -> bool:
+    # A power failure may leave an empty one.
+    size = path.stat().st_size
+    return size == 0 or (size <= _RECORD_BYTES and bool(_RECORD.match(read_regular(path, error=OutputError))))
 
 
 def _obtain(file: RemoteFile, output: Path, wire: Wire, base: str | None) -> FetchedFile:

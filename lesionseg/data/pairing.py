@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lesionseg.data.case_ids import MASK_NAMES, case_id_of, drop_lesion_ending, masks_among
@@ -23,6 +25,8 @@ _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _Warn = Callable[[str], None]
 _SHOWN = 8
 _EXAMPLES = 2
+# How many folders are searched for pictures that are not where they should be.
+_SEARCHED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,23 @@ def list_pictures(
             warn(f"{path} left out: a folder within the folder, which holds pictures of its own")
     files = [p for p in found if p.name.lower().endswith(suffixes) and not is_companion(p.name)]
     if not files:
-        raise PairingError(f"{folder} holds no picture ({', '.join(suffixes)})", fix="pass the folder with the files")
+        below = _find_below(folder, suffixes)
+        raise PairingError(
+            f"{folder} holds no picture ({', '.join(suffixes)})",
+            problems=[f"{below} is in a folder below it, and these are not searched"] if below else (),
+            fix="copy the photos into one folder and the masks into another"
+            if below
+            else "pass the folder with the files",
+        )
     return files
+
+
+def _find_below(folder: Path, suffixes: tuple[str, ...]) -> Path | None:
+    for place, _, names in islice(os.walk(folder), _SEARCHED):
+        for name in sorted(names):
+            if name.lower().endswith(suffixes) and not is_companion(name):
+                return Path(place, name)
+    return None
 
 
 def _holds_pictures(path: Path, suffixes: tuple[str, ...]) -> bool:

@@ -50,7 +50,7 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
 
     Args:
         folder: holds ``ID.png``, ``ID_segmentation.png``, ``ID_mask.png``, ``ID_lesion.png`` or, for probability maps,
-            ``ID_probability.png``.
+            ``ID_probability.png``; where no name ends so, probability maps may have the other names too.
         cases: those that are scored.
         probabilities: the files are 8-bit grey probability maps, and not masks.
         warn: told of predictions that belong to no case.
@@ -58,7 +58,7 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
     Raises:
         PairingError: listing every case without prediction and every id with several.
     """
-    files = [p for p in list_pictures(folder, _SUFFIXES, warn, ours=_OURS) if _is_wanted(p.name, probabilities)]
+    files = _wanted(list_pictures(folder, _SUFFIXES, warn, ours=_OURS), probabilities)
     ids = [case.case_id for case in cases]
     found = drop_lesion_ending(_by_id(files, folder), set(ids))
     missing = [case_id for case_id in ids if case_id not in found]
@@ -76,9 +76,7 @@ def match_predictions(folder: Path, cases: Iterable[Case], *, probabilities: boo
 
 
 def _remedy(folder: Path, probabilities: bool, *, any_found: bool) -> str:
-    names = (
-        "ID_probability.png or ID.png" if probabilities else "ID.png, ID_mask.png, ID_segmentation.png or ID_lesion.png"
-    )
+    names = "ID_probability.png" if probabilities else "ID.png, ID_mask.png, ID_segmentation.png or ID_lesion.png"
     if any_found:
         return f"predict these too, as {names}: a photo on which a tool failed counts, with an empty mask"
     if not probabilities and any(path.name.lower().endswith(PROBABILITY_ENDING) for path in folder.iterdir()):
@@ -86,11 +84,18 @@ def _remedy(folder: Path, probabilities: bool, *, any_found: bool) -> str:
     return f"call the files {names}, ID being that of the true masks"
 
 
-def _is_wanted(name: str, probabilities: bool) -> bool:
+def _wanted(files: Sequence[Path], probabilities: bool) -> list[Path]:
     # A folder that 'lesionseg predict' wrote holds all kinds side by side.
-    lower = name.lower()
-    other = "_segmentation." in lower if probabilities else lower.endswith(PROBABILITY_ENDING)
-    return not other and not lower.endswith(tuple(OVERLAY_ENDINGS.values()))
+    names = {path: path.name.lower() for path in files}
+    if not probabilities:
+        other = [path for path, name in names.items() if name.endswith(PROBABILITY_ENDING)]
+    elif any(name.endswith(PROBABILITY_ENDING) for name in names.values()):
+        other = [path for path, name in names.items() if "_segmentation." in name]
+    else:
+        # Other tools name their probability maps like masks.
+        other = []
+    overlays = tuple(OVERLAY_ENDINGS.values())
+    return [path for path, name in names.items() if path not in other and not name.endswith(overlays)]
 
 
 def _by_id(files: Sequence[Path], folder: Path) -> dict[str, Path]:

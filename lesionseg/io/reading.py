@@ -102,7 +102,7 @@ def _read(file: BinaryIO, size: int, limit: int) -> bytes:
 def read_text(
     path: Path, *, limit: int = MAX_TEXT_BYTES, error: type[LesionsegError] = DataError, fix: str = "check the path"
 ) -> str:
-    """Return the text of a regular file: UTF-8, or UTF-16 with a byte-order mark.
+    """Return the text of a regular file: UTF-8, or UTF-16 with or without a byte-order mark.
 
     Raises:
         LesionsegError: of class ``error``; as ``read_regular``, or the bytes are not text.
@@ -111,7 +111,7 @@ def read_text(
 
 
 def decode_text(data: bytes, where: str, *, error: type[LesionsegError] = DataError) -> str:
-    """Return bytes as text: UTF-8, or UTF-16 with a byte-order mark.
+    """Return bytes as text: UTF-8, or UTF-16 with or without a byte-order mark.
 
     Args:
         data: the bytes of a whole file.
@@ -121,11 +121,22 @@ def decode_text(data: bytes, where: str, *, error: type[LesionsegError] = DataEr
     Raises:
         LesionsegError: of class ``error``; the bytes are not text.
     """
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "") or _encoding(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as problem:
         raise error(f"{where} is not {encoding.upper()} text: {problem.reason}", fix="save it as UTF-8") from problem
+
+
+def _encoding(data: bytes) -> str:
+    # In UTF-16, nearly every Latin letter, digit and delimiter has a zero byte beside it, always on the same side.
+    first, second = data[:4096:2], data[1:4096:2]
+    if len(data) >= 4 and len(data) % 2 == 0:
+        if not first.count(0) and second.count(0) > len(second) // 2:
+            return "utf-16-le"
+        if not second.count(0) and first.count(0) > len(first) // 2:
+            return "utf-16-be"
+    return "utf-8"
 
 
 def read_json(
