@@ -98,10 +98,10 @@ def copy_data(root: Path, work: Path) -> None:
         photos, masks = (root / "isic2016" / f"{PREFIX}_{part}_{kind}" for kind in ("Data", "GroundTruth"))
         for source, target in ((photos, work / f"{part}_photos"), (masks, work / f"{part}_masks")):
             target.mkdir()
-            for path in sorted(source.iterdir())[:count]:
+            for path in sorted(source.glob("ISIC_*"))[:count]:
                 shutil.copy(path, target)
     (work / "photos").mkdir()
-    for path in sorted((root / "photos").iterdir())[:PHOTOS]:
+    for path in sorted((root / "photos").glob("*.*"))[:PHOTOS]:
         shutil.copy(path, work / "photos")
 
 

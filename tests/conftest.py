@@ -1,6 +1,7 @@
 """Options, and a tiny generated data set that many tests share."""
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,13 @@ from lesionseg.data.synthetic import DatasetFolders, write_dataset
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests that take seconds each, as CI does")
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes each")
+
+
+def pytest_configure() -> None:
+    # Started in the background of a script or under nohup, these are ignored, by the processes of the tests as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -52,7 +52,7 @@ def test_other_addresses_are_asked_for_and_warned_of(
         (["--name", ""], "these arguments are empty"),
         (["--name", "localhost:9000"], "--name 'localhost:9000' holds a port"),
         (["--name", "0.0.0.0"], "--name 0.0.0.0 stands for every address"),  # noqa: S104
-        (["--certificate", "nosuch.pem"], "nosuch.pem and its key cannot be used"),
+        (["--certificate", "nosuch.pem"], "nosuch.pem does not exist"),
         (["--build", "x" * 300], "cannot be written: File name too long"),
         (["--build", "new/" + "x" * 300], "cannot be made: File name too long"),
         (["--build", "taken"], "taken holds something else"),

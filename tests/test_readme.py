@@ -29,7 +29,7 @@ def test_its_python_runs(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     for name, place in places:
         Path(name).symlink_to(getattr(tiny.folders, place))
-    Path("photo.jpg").symlink_to(sorted(tiny.folders.test_images.iterdir())[0])
+    Path("photo.jpg").symlink_to(sorted(tiny.folders.test_images.glob("*.jpg"))[0])
     train = lesionseg.train
 
     def small(config: str, run: str, *, overrides: dict[str, object], progress: bool) -> object:

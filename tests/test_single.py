@@ -22,7 +22,7 @@ def model(request: pytest.FixtureRequest, exported: tuple[Path, Path]) -> Predic
 
 @pytest.fixture
 def photo(tiny) -> Path:
-    return sorted(tiny.folders.test_images.iterdir())[0]
+    return sorted(tiny.folders.test_images.glob("*.jpg"))[0]
 
 
 def test_a_path_gives_what_the_folder_gives(model: Predictor, photo: Path, exported, tmp_path: Path) -> None:
