@@ -86,6 +86,7 @@ def test_scores_are_of_the_bytes_that_the_manifest_named(tiny, run: Path, tmp_pa
         check_comparable([first, replace(again, name="other")])
 
 
+@pytest.mark.long
 def test_compare_writes_a_report_of_one_run(run: Path, tmp_path: Path) -> None:
     results, files = api.compare([run], tmp_path / "report")
     assert [result.name for result in results] == ["one"]

@@ -226,6 +226,7 @@ def test_what_needs_review_is_what_python_says() -> None:
     assert len({one.reasons for one in expected}) > 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(192, 256), (128, 160), (64, 96)], ids=str)
 def test_what_is_no_dermoscopy_is_what_python_says(size: tuple[int, int]) -> None:
     height, width = size

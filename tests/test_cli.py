@@ -270,11 +270,11 @@ def test_empty_arguments_are_refused(words: list[str], problem: str) -> None:
     assert caught.value.problems == (problem,)
 
 
-def test_what_predict_leaves_out_is_named(exported: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_predict_leaves_out_is_named(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "a.jpg")
     for name in ("c.DNG", "notes.txt"):
         (tmp_path / "photos" / name).write_bytes(b"x")
-    words = ["predict", str(tmp_path / "photos"), "--model", str(exported[1]), "--output", str(tmp_path / "out")]
+    words = ["predict", str(tmp_path / "photos"), "--model", "lesionseg-lite", "--output", str(tmp_path / "out")]
     told = CliRunner().invoke(cli.app, words)
     assert told.exit_code == 3
     assert "c.DNG: a raw file" in told.output

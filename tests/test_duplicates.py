@@ -60,6 +60,7 @@ def pairs() -> list[Pair]:
     return [generate(5, index).pair for index in range(24)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_copy_is_found_and_no_stranger(pairs: list[Pair], name: str) -> None:
     signatures = [sign(pair.image, pair.mask) for pair in pairs]

@@ -65,6 +65,7 @@ print(dict.__getitem__(matplotlib.rcParams, "backend"))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["module://not_installed.backend", "not_a_backend", "agg"])
 def test_figures_need_no_backend_that_the_environment_names(backend: str) -> None:
     result = subprocess.run(

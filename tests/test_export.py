@@ -146,6 +146,7 @@ def test_another_manifest_is_refused(tiny, run, tmp_path):
         api.export(run, precision="int8", manifest=other, root=tiny.folders.train_images.parent)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("precision", "checked"),
     [

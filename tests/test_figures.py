@@ -160,6 +160,7 @@ def test_a_case_without_mask_is_refused(one_case):
         sample_panels([make_run(probabilities=predict(truth))], [Case("c0", case.image)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["$x_{$", "_hidden", "日本\n語 \x1b[31m", "a\\b$", "n" * 300, "{}%s", "<b>"])
 def test_any_name_can_be_drawn(name, one_case):
     case, truth, predict = one_case

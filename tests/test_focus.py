@@ -11,6 +11,7 @@ from lesionseg.inference.focus import draw_focus
 SIZES = st.tuples(st.integers(2, 70), st.integers(2, 70))
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(st.data(), SIZES, st.sampled_from([1, 9, 23]))
 def test_every_pixel_of_the_mask_keeps_its_value(data: st.DataObject, size: tuple[int, int], scale: int) -> None:

@@ -28,6 +28,7 @@ def two_with_a_hole():
     return soft(np.minimum(ring, np.hypot(u - 0.8, v - 0.5) - 0.12))
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(MASKS)
 def test_pycocotools_reads_the_mask_and_writes_the_same(mask):

@@ -80,6 +80,7 @@ def silence(net: nn.Module, narrow: nn.Module) -> dict[str, torch.Tensor]:
     return kept
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", NARROW)
 @torch.no_grad()
 def test_channels_that_do_nothing_are_the_ones_that_go(wide: nn.Module, width: float) -> None:

@@ -72,6 +72,7 @@ def test_predicting_needs_no_torch(tiny, file, tmp_path):
     assert len(list((tmp_path / "out").glob("*_segmentation.png"))) == 1
 
 
+@pytest.mark.long
 def test_scores_are_those_of_torch_and_stay_beside_the_file(run, file, tiny, tmp_path):
     manifest, root = tiny.manifest, tiny.folders.train_images.parent
     ours = api.evaluate(file, manifest=manifest, root=root)
@@ -152,6 +153,7 @@ def test_the_benchmark_scores_and_times_side_by_side(tiny, run, file, tmp_path):
     assert (tmp_path / "benchmark.md").read_text().count("\n") == 4
 
 
+@pytest.mark.long
 def test_a_benchmark_without_photos_only_times(file, tmp_path):
     words = ["benchmark", str(file), "--rounds", "1", "--output", str(tmp_path)]
     result = CliRunner().invoke(cli.app, words, catch_exceptions=False)

@@ -84,6 +84,7 @@ def test_photos_bring_pictures_and_traits(tiny, tool: Path, tmp_path: Path) -> N
     assert "samples_worst.png" in {path.name for path in files.figures}
 
 
+@pytest.mark.long
 def test_probability_maps_and_the_outputs_of_predict(tiny, run: Path, tmp_path: Path) -> None:
     from lesionseg.inference.folder import PredictOptions
 
@@ -190,6 +191,7 @@ def test_what_cannot_be(tiny, run: Path, tool: Path, tmp_path: Path) -> None:
         api.evaluate_predictions(tool, run, masks=tiny.folders.test_masks)
 
 
+@pytest.mark.long
 def test_at_model_size(tiny, run: Path, tmp_path: Path) -> None:
     own, small = api.evaluate(run), api.evaluate(run, at_model_size=True)
     assert api.evaluate(run).per_image["dice"].equals(own.per_image["dice"])

@@ -82,6 +82,7 @@ def test_generated_dermoscopy_passes(size: tuple[int, int]) -> None:
     assert sum(reason is not None for reason in told) <= 2, told
 
 
+@pytest.mark.long
 def test_no_skin_tone_is_told_more_than_another() -> None:
     dark = [generate(31, index, height=96, width=128) for index in range(150)]
     told = [implausible(case.pair.image) is not None for case in dark if case.skin_type >= 5]

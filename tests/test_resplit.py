@@ -140,6 +140,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, list[set[
     return read_manifest(home / "all.csv"), together
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("way", [{"folds": 3}, {"fraction": 0.4}], ids=["folds", "hold-out"])
 def test_no_patient_and_no_copy_straddles_a_split(
@@ -162,6 +163,7 @@ def test_no_patient_and_no_copy_straddles_a_split(
     assert divided(near_duplicates=False) > 0
 
 
+@pytest.mark.long
 def test_the_audit_finds_no_leak_after_the_split(leaky: tuple[Manifest, list[set[str]]], tmp_path: Path) -> None:
     manifest, _ = leaky
     leaks = []

@@ -44,6 +44,7 @@ def check_every_epoch(folder: Path, words: list[str], **options: Any) -> None:
         assert timeless(resumed) == timeless(whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", range(1, 9))
 @pytest.mark.parametrize("words", [[], ["optim.ema=0.5", "loop.precision=bf16"]], ids=["plain", "average-bf16"])
 @pytest.mark.parametrize("taught", [False, True])

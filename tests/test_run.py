@@ -41,6 +41,7 @@ def test_same_config_same_weights(tiny, tmp_path: Path) -> None:
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.long
 def test_test_split_is_never_opened(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lesionseg.data import loader
 
@@ -120,6 +121,7 @@ def test_resume_needs_a_run_and_a_new_run_a_config(tmp_path: Path) -> None:
         run_training(None, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_runs_of_a_version_with_fewer_settings_go_on(tiny, tmp_path: Path) -> None:
     run_training(tiny.config("loop.epochs=1"), tmp_path / "run")
     file = latest_checkpoint(tmp_path / "run")
@@ -133,6 +135,7 @@ def test_runs_of_a_version_with_fewer_settings_go_on(tiny, tmp_path: Path) -> No
     assert caught.value.problems == ("loop.precision: 'fp32' in the run, 'bf16' asked for",)
 
 
+@pytest.mark.long
 def test_checkpoints_elsewhere_are_found_on_resuming(tiny, tmp_path: Path) -> None:
     config = tiny.config("loop.epochs=1", f"loop.checkpoints={tmp_path / 'kept'}", "loop.example=first")
     run_training(config, tmp_path / "run")
@@ -158,6 +161,7 @@ def test_only_the_first_process_writes_and_speaks(tiny, tmp_path: Path, monkeypa
     assert names & {"run.json", "tensorboard", ".lock"} == set()
 
 
+@pytest.mark.long
 def test_a_run_may_start_from_another_ones_weights(tiny, tmp_path: Path) -> None:
     run_training(tiny.config("loop.epochs=1"), tmp_path / "first")
     still = ("loop.epochs=1", "optim.encoder_lr=0", "optim.decoder_lr=1.0e-30", "loop.seed=5")

@@ -84,6 +84,7 @@ def test_a_signal_during_a_command(number: int, code: int) -> None:
     assert ended(COMMAND, number) == (code, "ready\ncleaned\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_what_the_shell_ignores_stays_ignored(number: int) -> None:
     code = COMMAND.replace("sleep(60)", "sleep(0.5)") + "\n"

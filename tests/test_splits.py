@@ -258,6 +258,7 @@ def test_a_stratum_differs_between_folds_by_at_most_its_largest_group(cases: lis
         assert max(c[stratum] for c in counts) - min(c[stratum] for c in counts) <= largest
 
 
+@pytest.mark.long
 @given(mixtures.map(labelled), fold_counts, seeds)
 def test_mixed_groups_are_spread_too(cases: list[Case], folds: int, seed: int) -> None:
     if len({case.group for case in cases}) < folds:

@@ -75,6 +75,7 @@ def test_mask_is_one_region_neither_empty_nor_full(seed: int, index: int, width:
     assert case.lesion_fraction == mask.mean()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.8])
 def test_mask_covers_the_planned_share(monkeypatch: pytest.MonkeyPatch, fraction: float) -> None:
     monkeypatch.setattr(synthetic, "draw_plan", lambda rng: replace(draw_plan(rng), fraction=fraction))
@@ -169,6 +170,7 @@ def test_case_reports_what_was_planned() -> None:
 # --- the photo --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_lesions_stand_out_and_are_mostly_darker(cases: list[SyntheticCase]) -> None:
     darker = []
     for case in cases:

@@ -34,6 +34,7 @@ def compare(small: np.ndarray, height: int, width: int, threshold: float) -> Non
         assert found.mean_probability is None
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.tuples(sides, sides), st.integers(1, 150), st.integers(1, 150), levels)
 def test_any_picture_at_any_size(
