@@ -53,6 +53,7 @@ def test_half_a_test_split_is_refused(tiny, tmp_path: Path) -> None:
         api.pair(tiny.folders.train_images, tiny.folders.train_masks, tmp_path / "m.csv", test_images=tmp_path)
 
 
+@pytest.mark.long
 def test_evaluation_is_used_again_until_the_weights_or_data_change(tiny, run: Path) -> None:
     first = api.evaluate(run)
     assert list(first.per_image["case_id"]) == [f"SYNTH_{i:07d}" for i in range(10, 14)]

@@ -186,6 +186,7 @@ SPOILT: dict[str, tuple[str, Spoil, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_spoilt_case_is_found_and_no_other(folders: DatasetFolders, clean_audit: Audit, name: str) -> None:
     kind, spoil, words = SPOILT[name]

@@ -148,6 +148,7 @@ def test_what_cannot_be_evaluated(
     assert part in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.long
 def test_other_tools_and_papers(
     tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

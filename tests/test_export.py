@@ -92,6 +92,7 @@ def test_the_file_tells_what_is_needed_and_nothing_of_the_machine(tiny, float32)
     assert "sha256" in float32.with_name("small.onnx.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("convert", "operation", "part"),
     [(to_float16, "Cast", 0.55), (to_dynamic, "ConvInteger", 0.35), (to_int8, "QuantizeLinear", 0.35)],

@@ -52,6 +52,7 @@ def timeless(result: FitResult) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in result.history]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("workers", "ema"),
     [(0, 0), pytest.param(2, 0, marks=pytest.mark.long), pytest.param(0, 0.9, marks=pytest.mark.long)],
@@ -135,6 +136,7 @@ def test_average_of_weights_is_what_is_kept(tiny, tmp_path: Path) -> None:
     assert torch.equal(checkpoint.optim_state["trained." + key], trail[-1])
 
 
+@pytest.mark.long
 def test_it_learns(tiny, tmp_path: Path) -> None:
     result = run(tiny.config("loop.epochs=12", "model.dropout=0", "data.flip=0"), tmp_path)
     assert result.history[-1]["train_loss"] < 0.6 * result.history[0]["train_loss"]

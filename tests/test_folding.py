@@ -23,6 +23,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((one - other).abs().max() <= 1e-4 * other.abs().max() + 1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["unet", "unet_shuffle", "pix2pix", "deeplab", "light"])
 @torch.no_grad()
 def test_the_function_stays(name: str) -> None:

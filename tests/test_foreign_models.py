@@ -335,6 +335,7 @@ WRONG: dict[str, tuple[str, object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_model_json_is_one_error_that_names_the_key(name: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(LITE, tmp_path / "mine"))

@@ -53,6 +53,7 @@ class TestContract:
         moved = [key for key, value in model.encoder.state_dict().items() if not torch.equal(value, before[key])]
         assert (moved == []) == frozen
 
+    @pytest.mark.long
     def test_dropout_works_in_training_only(self, name: str, frozen: bool) -> None:
         model = make(name, frozen)
         image = torch.rand(2, 3, 64, 64) * 255

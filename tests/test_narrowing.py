@@ -24,6 +24,7 @@ def picture() -> torch.Tensor:
     return torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", NARROW)
 def test_wide_weights_fill_a_narrow_network(wide: nn.Module, width: float) -> None:
     state = wide.state_dict()

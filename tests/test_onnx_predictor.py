@@ -64,7 +64,7 @@ def test_predicting_needs_no_torch(tiny, file, tmp_path):
         "print(status.read_text().split('VmHWM:')[1].split()[0] if status.exists() else 0)\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
-    photo = next(tiny.folders.test_images.iterdir())
+    photo = next(tiny.folders.test_images.glob("*.jpg"))
     words = [sys.executable, "-c", code, str(photo), str(file), str(tmp_path / "out")]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

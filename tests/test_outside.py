@@ -66,6 +66,7 @@ def test_in_one_report_with_a_run(tiny, run: Path, tool: Path, tmp_path: Path) -
     )
 
 
+@pytest.mark.long
 def test_other_masks_are_not_comparable(tiny, run: Path, tool: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     shutil.copytree(tiny.folders.test_masks, masks)

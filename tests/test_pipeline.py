@@ -72,6 +72,7 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     kill(tmp_path, 8000, 100)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_what_is_under_way(
     exported: tuple[Path, Path], source: Path, output: Path, number: signal.Signals
@@ -255,6 +256,7 @@ def test_parts_on_the_command_line(exported: tuple[Path, Path], source: Path, ou
         CliRunner().invoke(cli.app, [*words, "--part-id", "3"], catch_exceptions=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_any_number_of_workers_gives_the_same_bytes(
     exported: tuple[Path, Path], source: Path, output: Path, workers: int

@@ -168,6 +168,7 @@ def test_nan_is_an_error_and_no_empty_mask(tmp_path):
         load_predictor(tmp_path, device="cpu").infer(np.zeros((1, *SIZE, 3), np.uint8))
 
 
+@pytest.mark.long
 def test_threads_are_set(run):
     before = torch.get_num_threads()
     try:

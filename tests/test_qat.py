@@ -150,7 +150,7 @@ def test_an_export_is_trained_on_and_says_so(exported, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"qat": -1, "precision": "int8"}, "0 or more"), ({"qat": 2}, "int8")]
+    ("options", "message"), [({"qat": -1, "precision": "int8"}, "epochs is -1"), ({"qat": 2}, "int8")]
 )
 def test_options_that_do_not_fit(exported, options, message):
     with pytest.raises(ConfigError, match=message):

@@ -8,6 +8,7 @@ from lesionseg.data.synthetic import generate
 from lesionseg.inference.ruler import find_scale
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("style", "spacing", "ticks"),
     [("1 and 5 mm", 40, 16), ("0.5 and 1 mm", 20, 36), ("0.1, 0.5 and 1 mm", 7, 100)],

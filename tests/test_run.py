@@ -93,6 +93,7 @@ def test_trains_outside_the_main_thread(tiny, tmp_path: Path) -> None:
     assert [result.status for result in results] == ["finished"]
 
 
+@pytest.mark.long
 def test_more_epochs_may_follow_but_not_another_experiment(tiny, tmp_path: Path) -> None:
     run_training(tiny.config("loop.epochs=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match="cannot change on resuming") as caught:

@@ -187,13 +187,16 @@ def test_masks_of_another_origin_are_left_alone(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("masks").mkdir()
-    photo = next(tiny.folders.test_images.iterdir())
+    photo = next(tiny.folders.test_images.glob("*.jpg"))
     drawn = Path("masks") / f"{photo.stem}_segmentation.png"
     drawn.write_bytes(b"drawn by hand")
     with pytest.raises(OutputError, match="masks holds files of another origin"):
         lesionseg.predict(photo)
     assert drawn.read_bytes() == b"drawn by hand"
-    lesionseg.predict(photo, output="masks")
+    with pytest.raises(OutputError, match=drawn.name):
+        lesionseg.predict(photo, output="masks")
+    assert drawn.read_bytes() == b"drawn by hand"
+    lesionseg.predict(photo, output="masks", overwrite=True)
     assert drawn.read_bytes() != b"drawn by hand"
 
 
@@ -225,7 +228,7 @@ def test_a_training_of_the_same_name_is_not_overwritten(
     home = Path("runs") / DEFAULT
     home.mkdir(parents=True)
     shutil.copy(exported[0] / "run.json", home)
-    with pytest.raises(OutputError, match="a run of its own"):
+    with pytest.raises(OutputError, match="holds something else than these scores"):
         api.evaluate(DEFAULT, manifest=tiny.manifest, root=tiny.folders.train_images.parent)
     assert (home / "run.json").read_bytes() == (exported[0] / "run.json").read_bytes()
 

@@ -109,6 +109,7 @@ def command(words: str, redirection: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell's redirections")
 @pytest.mark.parametrize(
     ("words", "redirection", "code", "told"),

@@ -76,6 +76,9 @@ class OnnxPredictor(TakesPhotos):
         options.intra_op_num_threads = threads or 0
         # Threads that wait by spinning would take the cores from those that decode and encode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Processors without VNNI add products of int8 in 16 bits, which overflow; with this, weights are made unsigned
+        # there, which takes a quarter more time. Elsewhere it has no effect.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # A place that holds no files: weights outside the file would be looked for in the working folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         # What goes wrong is raised, too.
