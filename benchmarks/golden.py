@@ -137,7 +137,7 @@ def measure(root: Path, encoder: Path, work: Path) -> dict[str, str]:
         output = work / f"predicted-{name}"
         written = ("--save-probabilities", "--format", FORMATS, "--overlay", OVERLAYS)
         lesionseg("predict", "photos", "--model", str(model), "--output", output.name, *written, folder=work)
-        for suffix in ("*_segmentation.png", "*.nii.gz", "*.json", "*.geojson", "*.svg", "*_probability.png", "*.jpg"):
+        for suffix in ("*_segmentation.png", "*.nii.gz", "*.rle.json", "*.geojson", "*.svg", "*_probability.png", "*.jpg"):
             if any(output.rglob(suffix)):
                 found[f"{name}: {suffix}"] = files(output, suffix)
         found[f"{name}: measures"] = table(
