@@ -36,6 +36,7 @@ SCORES = ("dice", "iou", "accuracy", "sensitivity", "specificity", "soft_dice", 
 HISTORY = ("epoch", "train_loss", "val_loss", "val_dice", "val_iou")
 FORMATS = "png,nifti,rle,geojson,svg"
 OVERLAYS = "contour,heat,focus,strip"
+PATTERNS = ("*_segmentation.png", "*.nii.gz", "*.rle.json", "*.geojson", "*.svg", "*_probability.png", "*.jpg")
 PRECISIONS = ("float32", "float16", "int8", "dynamic")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 PREFIX = "ISBI2016_ISIC_Part1"
@@ -137,7 +138,7 @@ def measure(root: Path, encoder: Path, work: Path) -> dict[str, str]:
         output = work / f"predicted-{name}"
         written = ("--save-probabilities", "--format", FORMATS, "--overlay", OVERLAYS)
         lesionseg("predict", "photos", "--model", str(model), "--output", output.name, *written, folder=work)
-        for suffix in ("*_segmentation.png", "*.nii.gz", "*.rle.json", "*.geojson", "*.svg", "*_probability.png", "*.jpg"):
+        for suffix in PATTERNS:
             if any(output.rglob(suffix)):
                 found[f"{name}: {suffix}"] = files(output, suffix)
         found[f"{name}: measures"] = table(
